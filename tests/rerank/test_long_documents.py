@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from artifacts import WordCountModel, make_exits_artifact
 from resift import Candidate, Document, Hit, Reranker
 from resift.errors import InputError, RuntimeFailure
+from resift.rerank import call as call_module
 from resift.rerank import long_documents as long_documents_module
 from resift.rerank.artifact import Exit
 from resift.rerank.caches import PairCache
@@ -322,3 +323,23 @@ def test_sizes_follow_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     row = steps_of(Engine(WordCountModel()), [LONG]).rows[0]
     assert row.dropped == 0 and row.windows > 20
     assert row.end - row.start <= 20 * len("today ")
+
+
+def test_under_a_deadline_less_is_looked_at_and_that_score_is_not_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(call_module, "HURRIED_TOKENS", 300)
+    engine = Engine(WordCountModel(), cache=PairCache("model", 1))
+    text = FILLER * 300 + "red blue."
+    hurried = steps_of(engine, [text, LONG], deadline=Deadline(30_000))
+    assert hurried.logits.tolist() == [0.5, 2.5] and not hurried.partial
+    assert hurried.rows[0].dropped > 200 and not hurried.rows[0].counted
+    full = steps_of(engine, [text, LONG])
+    assert full.logits.tolist() == [2.5, 2.5] and not full.cached[0]
+    again = steps_of(engine, [text, LONG], deadline=Deadline(30_000))
+    assert again.logits.tolist() == [2.5, 2.5] and again.cached.all()
+
+
+def test_blanks_before_a_text_are_in_the_span_of_its_first_part() -> None:
+    row = steps_of(Engine(WordCountModel()), ["  red blue. " + FILLER * 40]).rows[0]
+    assert row.start == 0 and row.windows == 4

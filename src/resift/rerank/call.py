@@ -18,7 +18,7 @@ from resift.rerank.state import CallState, DocumentState
 from resift.rerank.text_tokens import Wanted
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.tuning import Throughput
-from resift.rerank.windows import MAX_DOCUMENT_TOKENS
+from resift.rerank.windows import HURRIED_TOKENS, MAX_DOCUMENT_TOKENS
 from resift.types import Status
 
 TOKENISED_AT_ONCE, HASHED_AT_ONCE = 16_384, 1_000_000
@@ -159,6 +159,8 @@ class Call:
         make_windows(self.model, self.query_row, document)
         document.precomputed = False
         document.digest = b""
+        if document.encoded and not has_all_tokens(document.encoded.tokens, MAX_DOCUMENT_TOKENS):
+            document.key = b""  # without a deadline the score may be another one
         if cache is None or self.model.state_type is None:
             return
         whole = digest(document.text)
@@ -191,11 +193,12 @@ class Call:
 
     def _encode(self, documents: Sequence[DocumentState]) -> Steps[None]:
         """Tokenise the texts that are not encoded, until the deadline."""
+        most = None
         if self.windows is not None:
+            most = HURRIED_TOKENS if self.deadline.is_bounded else MAX_DOCUMENT_TOKENS
             for document in documents:
-                if document.encoded is not None and not has_all_tokens(document.encoded.tokens):
+                if document.encoded and not has_all_tokens(document.encoded.tokens, most):
                     document.encoded = None
-        most = None if self.windows is None else MAX_DOCUMENT_TOKENS
         missing = [document for document in documents if document.encoded is None]
         if self.deadline.expired or not missing:
             return

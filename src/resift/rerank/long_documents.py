@@ -56,9 +56,9 @@ def mode_key(early_exit: EarlyExit | None) -> str:
     return f"{SIZES} {MAX_DOCUMENT_TOKENS}{pruned}"
 
 
-def has_all_tokens(tokens: TextTokens) -> bool:
-    """Whether there are tokens for all windows."""
-    return (not tokens.rest and tokens.counted) or len(tokens.ids) >= MAX_DOCUMENT_TOKENS
+def has_all_tokens(tokens: TextTokens, most: int) -> bool:
+    """Whether these are a text's tokens, or at least `most` of them."""
+    return (tokens.counted and not tokens.rest) or len(tokens.ids) >= most
 
 
 def digest_of(window: DocumentState, document_digest: bytes) -> bytes:

@@ -19,6 +19,9 @@ MAX_DOCUMENT_TOKENS = 32_768
 """Tokens of a document that windows are made of; later ones count as dropped. They are some hundred
 pages, and a tokenizer takes a fifth of a second for them."""
 
+HURRIED_TOKENS = 4_096
+"""The same under a deadline: reading a list of long documents must leave time to score them."""
+
 _LOOK_BACK = 16  # tokens, for a space to end a window at
 
 
@@ -98,7 +101,9 @@ def _sentences(text: str, stop: int) -> list[int]:
 def _window(text: str, ends: Ids, begin: int, end: int) -> Window:
     """A window of a range of tokens, with all of the characters that its tokens are part of."""
     stop = len(text) if end == len(ends) else next_border(text, int(ends[end - 1]))
-    start = next_border(text, int(ends[begin - 1])) if begin else 0
+    if not begin:
+        return Window(0, end, 0, stop)
+    start = next_border(text, int(ends[begin - 1]))
     if start >= ends[begin]:  # the first token is a part of a character that began before it
         return Window(begin, end, last_border(text, max(int(ends[begin]) - 1, 0)), stop)
     while text[start].isspace():
