@@ -182,10 +182,8 @@ class Reranker:
             abstain_below: `Ranking.abstained` is True if all candidates were scored and the best
                 score (0 to 1) is lower. Scores are probabilities only with a calibration
                 (`Receipt.calibration`).
-            long_documents: How to read a document that is longer than the model reads beside the
-                query. "cut" reads its beginning. "windows" reads overlapping parts, those that
-                share most words with the query, with about twice as many tokens; the best part
-                gives logit and `span`.
+            long_documents: "cut" reads the beginning of a document that is longer than the model
+                reads beside the query, "windows" the parts with the query's words (`LongDocuments`).
 
         Raises:
             QueryError: The query is empty, not text, or longer than the model reads.
