@@ -183,7 +183,7 @@ class Reranker:
                 score (0 to 1) is lower. Scores are probabilities only with a calibration
                 (`Receipt.calibration`).
             long_documents: "cut" reads the beginning of a document that is longer than the model
-                reads beside the query, "windows" the parts with the query's words (`LongDocuments`).
+                reads beside the query; "windows" reads parts of it (`LongDocuments`).
 
         Raises:
             QueryError: The query is empty, not text, or longer than the model reads.
