@@ -1,7 +1,7 @@
 """Are windows of long documents worth their time? nDCG@10 and milliseconds against cut ones.
 
     python benchmarks/windows.py COLLECTION [--run FILE] [--queries 100] [--depth 50]
-        [--tokens 256] [--overlap 32] [--most 4]
+        [--tokens 256] [--overlap 64] [--most 4]
 
 COLLECTION is a BEIR folder with judgments; the run is its ``run.bm25.txt.gz`` unless named. Each
 query is ranked cut and in windows in turn, by the bundled model without caches; every second query

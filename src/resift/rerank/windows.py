@@ -1,8 +1,9 @@
 """Windows of a long document: where they begin and end, and which of them are worth reading.
 
-A window begins at a sentence and ends at one, if that is not too early. Neighbours overlap, so that
-no passage is cut in two. All of this depends on the query and the document alone, and so does the
-document's logit. Pure: text and token ids in, ranges out. Knows no model.
+A window begins at a sentence, and ends where it is full. The next one begins at a sentence before
+that end, so that each sentence is whole in one of them. All of this depends on the query and the
+document alone, and so does the document's logit. Pure: text and token ids in, ranges out. Knows no
+model.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ class Sizes:
     """
 
     tokens: int = 256
-    overlap: int = 32
+    overlap: int = 64
     most: int = 4
     share: float = 2.0
 
@@ -73,7 +74,8 @@ def split(text: str, ends: Ids, size: int, overlap: int) -> list[Window]:
     windows: list[Window] = []
     begin = 0
     while True:
-        end = _end(text, ends, borders, begin, size)
+        end = begin + size
+        end = len(ends) if end >= len(ends) else _cut(text, ends, end, begin + size // 2)
         windows.append(_window(text, ends, begin, end))
         if end == len(ends):
             return windows
@@ -109,16 +111,6 @@ def _window(text: str, ends: Ids, begin: int, end: int) -> Window:
     while text[start].isspace():
         start += 1
     return Window(begin, end, start, stop)
-
-
-def _end(text: str, ends: Ids, borders: Ids, begin: int, size: int) -> int:
-    """Where a window ends: the last sentence border in its second part, or a word border."""
-    end = begin + size
-    if end >= len(ends):
-        return len(ends)
-    border = int(borders[np.searchsorted(borders, end, side="right") - 1])
-    lowest = begin + size // 2
-    return border if border > lowest else _cut(text, ends, end, lowest)
 
 
 def _next_begin(text: str, ends: Ids, borders: Ids, end: int, overlap: int) -> int:
