@@ -21,8 +21,8 @@ from resift.rerank.artifact import (
 )
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.models import Batch, Model
+from resift.rerank.text_tokens import TextTokens
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
-from resift.rerank.windows import TextTokens
 
 DIM, WIDE, VOCABULARY, POSITIONS = 32, 64, 30522, 512
 

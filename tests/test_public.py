@@ -28,8 +28,8 @@ ERRORS = """
 
 NAMES = """
     Basis Calibrated Candidate Citation CitationStatus Columns Comparison Document DocumentLike
-    Embedder Explainer Explanation Globs Hit Index Mode ModelCheck ParseLimits Part Precomputed
-    Precomputer Progress ProgressCallback Ranker Ranking Receipt Reranker Retrieved
+    Embedder Explainer Explanation Globs Hit Index LongDocuments Mode ModelCheck ParseLimits Part
+    Precomputed Precomputer Progress ProgressCallback Ranker Ranking Receipt Reranker Retrieved
     ScoredCandidates Settings SourceOptions Status StorageSettings SyncPlan SyncReport
     VectorIndex Verdict Verification Version
 """.split()

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         Explainer,
         Explanation,
         Hit,
+        LongDocuments,
         Part,
         Precomputed,
         Ranking,
@@ -95,7 +96,7 @@ _MODULES = {
     "search.retrieval": "Retrieved",
     "settings": "Settings StorageSettings",
     "types": "Basis Calibrated Candidate Citation Comparison Document DocumentLike Explainer "
-    "Explanation Hit Part Precomputed Ranking Receipt Status",
+    "Explanation Hit LongDocuments Part Precomputed Ranking Receipt Status",
 }
 """Where each public name is defined; the module is imported when the name is first used."""
 
@@ -106,6 +107,7 @@ __all__ = [
     "Citation", "CitationStatus", "Columns", "Comparison", "DatasetError", "Document",
     "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "Hit",
     "HubError", "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError",
+    "LongDocuments",
     "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
     "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part", "Precomputed",
     "Precomputer", "Progress", "ProgressCallback", "QueryError", "Ranker", "Ranking", "Receipt",

@@ -28,7 +28,7 @@ Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_rerank
 """Whether and how a candidate was scored.
 
 - ``ok``: all of its text was read.
-- ``cut``: scored by its first `Hit.tokens_seen` tokens; the others did not fit.
+- ``cut``: scored by `Hit.tokens_seen` of its tokens; the others were not read.
 - ``empty``: it has no text, or no word that the model knows.
 - ``not_text``: its text is not a string, or it is not a document.
 - ``late``: the deadline passed before its turn.
@@ -46,6 +46,16 @@ Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
 - ``judged``: the probability of relevance, fitted on your judgments by ``resift calibrate``.
 - ``judged_other_depth``: fitted on your judgments, for lists of another depth, where relevant
   documents are more or less frequent. Not a probability here (`Receipt.notes` has both depths).
+"""
+
+
+LongDocuments = Literal["cut", "windows"]
+"""How a document is read that is longer than the model reads beside the query.
+
+- ``cut``: its beginning is read.
+- ``windows``: overlapping parts are read, which begin at sentences: those that share most words
+  with the query, with about twice as many tokens as are read of a cut document. The best one gives
+  the document's logit and `Hit.span`.
 """
 
 
@@ -72,9 +82,13 @@ class Hit:
     it is a probability with a calibration (`Receipt.calibration`), else the sigmoid. `logit` and
     `score` are None for the last five values of `status`.
 
-    `tokens_seen` tokens were read and `tokens_dropped` did not fit; without `dropped_counted` there
-    was no time to count them, and more than these did not fit. `span` is the range of characters of
-    `text` that was read, `stages` the number of model stages that the document went through.
+    `tokens_seen` tokens were read and `tokens_dropped` were not; without `dropped_counted` there
+    was no time to count them, and more than these were not read. `span` is the range of characters
+    of `text` that the logit is of: all that was read, or the best window of a long document that
+    was read in `windows` (0 for other documents). A token in two windows counts once. Windows with
+    too few of the query's words, and those that were not read before a deadline, count as dropped.
+    `unknown_share` (0..1) of the tokens that were read are unknown to the model and left out of
+    `tokens_seen`. `stages` is the number of model stages that the document went through.
     """
 
     rank: int
@@ -96,6 +110,8 @@ class Hit:
     feedback: float = 0.0
     dropped_counted: bool = True
     citation: Citation | None = None
+    windows: int = 0
+    unknown_share: float = 0.0
 
     def __repr__(self) -> str:
         """Long texts are shortened."""
@@ -115,13 +131,14 @@ A mapping has ``text`` and optionally ``id`` (or ``_id``), ``title``, ``score``,
 class Receipt:
     """How a ranking was made, and which parts of the work were left out.
 
-    Of `depth` candidates, `scored` have a logit; `cut` were longer than the model reads; `skipped`
-    had no text; `pruned` stopped at an early exit because they could not reach the `top_n` any
-    more: they keep that exit's logit and rank behind the others. `below_min_score` were scored and
-    left out. With `exact`, no pruning was possible: it was switched off, there was no `top_n`, or
-    the model has no exits. `partial` means that some candidates did not go through all stages for
-    lack of time, or could not be scored; `reason` says why. `abstained` means that all candidates
-    were scored and the best score is below `abstain_below`.
+    Of `depth` candidates, `scored` have a logit; of `cut` a part was not read; `skipped` had no
+    text; `pruned` stopped at an early exit because they could not reach the `top_n` any more: they
+    keep that exit's logit and rank behind the others. `below_min_score` were scored and left out.
+    `windowed` are longer than the model reads and were read in `windows`, together so many. With
+    `exact`, no pruning was possible: it was switched off, there was no `top_n`, or the model has no
+    exits. `partial` means that some candidates did not go through all stages for lack of time, or
+    could not be scored; `reason` says why. `abstained` means that all candidates were scored and
+    the best score is below `abstain_below`.
 
     `timings_ms` has the stages in running order, and their ``total``. The model read `tokens`;
     `padding_share` (0..1) of all computed positions were padding. `cached` logits came from an
@@ -132,7 +149,8 @@ class Receipt:
     left out. `first_stage_left_out` says why first-stage scores were not used although some
     candidates had one: all texts need one. `calibration` is the meaning of scores.
     `query_unknown_share` (0..1) of the query's tokens are unknown to the model; at 1 nothing is
-    scored and the receipt is `partial`. `notes` has other remarks.
+    scored and the receipt is `partial`. Of `mostly_unknown` documents, over half of the tokens that
+    were read are unknown. `notes` has other remarks.
 
     A search adds the `version` of the index, and the number of `requests` to the object store and
     of `bytes` from it (0 for an index on a local disk).
@@ -165,6 +183,9 @@ class Receipt:
     first_stage_left_out: str | None = None
     query_unknown_share: float = 0.0
     notes: tuple[str, ...] = ()
+    windowed: int = 0
+    windows: int = 0
+    mostly_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +211,7 @@ class Explanation:
     `parts` are the title, if any, and the sentences of `span`, the text that the model read, in
     order. Effects do not add up: if two sentences state the same, each alone may have no effect.
     `logit` is that of the last stage; a pruned hit was ranked by an earlier one. `unread`
-    characters follow `span`. `rank` is None outside a ranking.
+    characters are not in `span`. `rank` is None outside a ranking.
     """
 
     id: str

@@ -49,6 +49,13 @@ def desk(resift: Resift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Des
     return Desk(resift, tmp_path)
 
 
+def test_long_documents_can_be_read_in_windows(desk: Desk) -> None:
+    options = ("--depths", "4", "--json", "--long-documents", "windows", "--compare", "bundled")
+    systems = json.loads(desk.eval(*options).out)["systems"]
+    labels = [system["label"] for system in systems]
+    assert labels == ["bundled?long_documents=windows", "bundled"]
+
+
 def test_the_verdict_comes_first_then_figures_then_queries(desk: Desk) -> None:
     done = desk.eval("--depths", "2,4")
     assert (done.code, done.err) == (0, "")

@@ -31,6 +31,10 @@ POINTLESS = [
         "--model m and --abstain-below 1.0: has no effect",
     ),
     ("search x --index i --no-rerank --calibration c", "--calibration c: has no effect without"),
+    (
+        "search x --index i --no-rerank --long-documents windows",
+        "--long-documents windows: has no effect without",
+    ),
     ("search x --index i --no-rerank --explain 1", "--explain 1: has no effect without"),
 ]
 

@@ -23,6 +23,8 @@ FIELDS = [
     "feedback",
     "dropped_counted",
     "citation",
+    "windows",
+    "unknown_share",
 ]  # fmt: skip
 
 
@@ -59,6 +61,25 @@ def test_people_get_a_table_on_stdout_and_the_receipt_on_stderr(
     assert done.out.splitlines()[1].split()[:2] == ["1", "2"]
     assert all(line.split()[0] in done.out for line in LINES)
     assert done.err.startswith("3 of 3 scored") and len(done.err.splitlines()) == 1
+
+
+def test_long_documents_are_read_in_windows(resift: Resift, tmp_path: Path) -> None:
+    filler = "The committee met on Tuesday to discuss the annual budget. " * 80
+    answer = "Object lock keeps an object from being deleted until a date."
+    file = tmp_path / "long.txt"
+    file.write_text(f"{filler}\n{filler}{answer}\n深圳 圳\n")
+    done = resift("rerank", "-q", QUERY, file, "--json", "--long-documents", "windows")
+    document = json.loads(done.out)
+    first, second, unknown = document["hits"]
+    assert (first["id"], first["windows"], second["windows"]) == ("2", 4, 4)
+    start, end = first["span"]
+    assert start > 512 and answer in first["text"][start:end]
+    assert (unknown["unknown_share"], document["receipt"]["mostly_unknown"]) == (1.0, 1)
+    assert (document["receipt"]["windowed"], document["receipt"]["windows"]) == (2, 8)
+    done = resift("rerank", "-q", QUERY, file, "--long-documents", "windows")
+    assert "2 long, read in 8 windows" in done.err and "1 mostly unknown" in done.err
+    done = resift("rerank", "-q", QUERY, file, "--long-documents", "all")
+    assert done.code == 2 and "windows" in done.err
 
 
 def test_candidates_come_through_a_real_pipe() -> None:

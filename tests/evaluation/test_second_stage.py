@@ -17,6 +17,7 @@ from resift.evaluation.second_stage import (
     SystemOptions,
     parse_system,
 )
+from resift.rerank.options import LONG_DOCUMENTS
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 
@@ -46,6 +47,10 @@ def _window(size: int = 12) -> list[Candidate]:
             "m?exact=false&fusion_weight=.5",
             SystemOptions("m?exact=false&fusion_weight=.5", "m", 0.5, False),
         ),
+        (
+            "bundled?long_documents=windows",
+            SystemOptions("bundled?long_documents=windows", "bundled", long_documents="windows"),
+        ),
     ],
 )
 def test_options_of_a_system_are_parsed(text: str, expected: SystemOptions) -> None:
@@ -54,11 +59,27 @@ def test_options_of_a_system_are_parsed(text: str, expected: SystemOptions) -> N
 
 @pytest.mark.parametrize(
     "text", ["m?depth=3", "m?fusion_weight=much", "m?fusion_weight=-1", "m?exact=maybe", "m?exact",
-             "m?fusion_weight=nan"]
+             "m?fusion_weight=nan", "m?long_documents=all"]
 )  # fmt: skip
 def test_an_unknown_option_of_a_system_is_named(text: str) -> None:
     with pytest.raises(InputError, match="is not an option; expected fusion_weight=NUMBER"):
         parse_system(text)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_long_documents_are_read_as_the_system_says(bundled: Reranker, exact: bool) -> None:
+    filler = "The committee met on Tuesday to discuss the annual budget. " * 80
+    late = Candidate("late", filler + "The capital of Australia is Canberra.")
+    candidates = [Candidate("none", filler), late]
+    orders = {
+        mode: SecondStage(SystemOptions("s", exact=exact, long_documents=mode), bundled)
+        .orders("capital of Australia", candidates, [2], [], timed=False)
+        .indices[2, None]
+        for mode in LONG_DOCUMENTS
+    }
+    assert list(orders["windows"]) == [1, 0]
+    cut = [hit.index for hit in bundled.rank("capital of Australia", candidates)]
+    assert list(orders["cut"]) == cut
 
 
 @pytest.mark.parametrize("weight", [None, 0.0])

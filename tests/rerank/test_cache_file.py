@@ -190,7 +190,7 @@ def test_a_cache_of_a_newer_version_is_refused_and_untouched(tmp_path: Path) -> 
     subprocess.run([sys.executable, "-c", WRITE, str(file)], check=True)
     execute(file, "PRAGMA user_version = 99")
     before = file.read_bytes()
-    with pytest.raises(SettingsError, match="schema 99, this resift reads 3; update resift"):
+    with pytest.raises(SettingsError, match="schema 99, this resift reads 4; update resift"):
         PairCache("model", 1, file)
     assert file.read_bytes() == before
 

@@ -21,7 +21,7 @@ from resift.rerank.caches import ENTRY_BYTES, PairCache, StateCache
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
 from resift.rerank.precompute import EncodedDocument
-from resift.rerank.windows import TextTokens
+from resift.rerank.text_tokens import TextTokens
 from resift.settings import Settings
 from texts import QUESTIONS, passages
 

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ from resift import Candidate, Document, Precomputed, Reranker
 from resift.rerank import models
 from resift.rerank.precompute import EncodedDocument, digest, pack, unpack
 from resift.rerank.runtimes import Session
+from resift.rerank.text_tokens import TextTokens
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.values import is_text
-from resift.rerank.windows import TextTokens, Wanted
 from resift.settings import Settings
 from resift.types import Receipt
 from split_artifacts import WORDS, make_split_artifact
@@ -239,9 +239,9 @@ def test_a_cross_encoder_precomputes_ids_and_tokenises_nothing_but_the_query(
     tokens = joint._engine.model._tokens
     tokenise: Callable[..., Iterator[TextTokens | None]] = tokens.read
 
-    def noted(texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
+    def noted(texts: Sequence[str], *wanted: Any) -> Iterator[TextTokens | None]:
         read.extend(texts)
-        return tokenise(texts, wanted)
+        return tokenise(texts, *wanted)
 
     monkeypatch.setattr(tokens, "read", noted)
     np.testing.assert_allclose(

@@ -86,7 +86,7 @@ def test_the_hint_is_given_once() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for query in ("深圳", "深圳 weather", "weather"):
-            reranker.rank(query, TEXTS)
+            reranker.rank(query, TEXTS[2:])
     assert [
         str(warning.message) for warning in caught if "does not know 100%" in str(warning.message)
     ]
@@ -129,3 +129,37 @@ def test_nothing_is_explained_beside_an_unknown_query(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no word that this model knows"):
         ranking.explain(0)
     assert ranking.compare(0, 1).basis == "first_stage"
+
+
+@pytest.mark.filterwarnings("ignore:.*does not know")
+def test_hits_and_receipt_say_how_much_of_a_document_is_unknown(bundled: Reranker) -> None:
+    texts = ["the weather", "weather 深圳 圳 圳", "深 圳", "warm weather 深"]
+    for _ in range(2):  # out of the cache too
+        ranking = bundled.rank("weather", texts)
+        shares = {hit.text: hit.unknown_share for hit in ranking}
+        assert [shares[text] for text in texts] == pytest.approx([0, 0.8, 1, 1 / 3])
+        assert ranking.receipt.mostly_unknown == 2
+        assert ranking.receipt.query_unknown_share == 0
+
+
+def test_documents_that_are_mostly_unknown_are_warned_about_once() -> None:
+    reranker = Reranker(settings=Settings(cache_mb=0))
+    with pytest.warns(UserWarning, match="most of the tokens of 1 of 2 documents") as caught:
+        reranker.rank("weather", ["weather", "深圳市 圳 a"])
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reranker.rank("weather", ["深圳市 圳 a"])
+
+
+def test_windows_count_each_unknown_token_once(tiny: Reranker) -> None:
+    text = " ".join(f"{word} ☃." for word in WORDS * 4) + " 圳." * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        (hit,) = tiny.rank(" ".join(WORDS[:3]), [text], long_documents="windows")
+    read = hit.tokens_seen / (1 - hit.unknown_share)
+    assert hit.windows == 4 and 0.2 < hit.unknown_share < 0.6
+    assert (
+        read == pytest.approx(round(read))
+        and round(read) < 4 * tiny._engine.model._tokens.max_tokens
+    )

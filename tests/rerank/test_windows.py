@@ -1,167 +1,134 @@
-"""A long text's beginning has the tokens of the whole, and reading it takes a bounded time.
+"""Windows begin at sentences, are together all tokens, and split no word and no character.
 
-Against the tokenizer itself on whole texts: blanks or none, words of any length, any script.
+The chosen ones are those with the query's words.
 """
 
-import re
-import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
-from tokenizers.normalizers import NFC
-from tokenizers.pre_tokenizers import ByteLevel
-from tokenizers.trainers import BpeTrainer
 
 from resift.rerank.catalogue import BUNDLED
-from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
-from resift.rerank.windows import WINDOW, TextTokens, Wanted
+from resift.rerank.characters import is_border
+from resift.rerank.sentences import sentence_starts
+from resift.rerank.text_tokens import Ids
+from resift.rerank.tokenization import Tokens, load_tokenizer
+from resift.rerank.windows import SIZES, Sizes, Window, choose, split
 
-WORDPIECE = load_tokenizer(BUNDLED / "tokenizer.json")
-MOST = 32
-FIRST = 6 * MOST
+TOKENS = Tokens(load_tokenizer(BUNDLED / "tokenizer.json"), 64)
+SENTENCES = "The cat sat on the mat. It was a grey cat! Who fed the cat? "
 
-
-def _byte_level() -> Tokenizer:
-    """A tokenizer as RoBERTa's: blanks are of the next word, and nothing is unknown."""
-    tokenizer = Tokenizer(BPE())
-    tokenizer.normalizer = NFC()
-    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-    trainer = BpeTrainer(
-        vocab_size=400,
-        initial_alphabet=ByteLevel.alphabet(),
-        special_tokens=["<s>", "</s>"],
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(["the cat sat on the mat and the other cat ran"] * 20, trainer)
-    return tokenizer
-
-
-TOKENIZERS = {"wordpiece": WORDPIECE, "byte level": _byte_level()}
-
-pieces = st.one_of(
-    st.sampled_from(["alpha", "beta", "the", "[SEP]", "[MASK]", "<s>", "don't", "1,000.50"]),
-    st.sampled_from([" ", "  ", "\n", "\t", " " * 50, "\u00a0", "\u3000", "\u200b", "\x00"]),
+texts = st.lists(
     st.sampled_from(
-        ["深圳市", "ひらがな", "한국어", "🙂", "é", "e\u0301", "\u0301" * 20, "İ", "ß"]
+        [
+            SENTENCES,
+            "one word ",
+            "深圳市是一个城市。",
+            "कि ",
+            "👩‍👩‍👧",
+            "x" * 90,
+            "\n\n- item ",
+            " " * 40,
+            "e\u0301",
+        ]
     ),
-    st.sampled_from(["+", "/", "==", "...", "!?", "-", "_"]),
-    st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=12),
-    st.integers(90, 250).map(lambda size: "x" * size),
-    st.integers(1, 400).map(lambda size: " " * size),
-)
-texts = st.tuples(st.lists(pieces, max_size=60), st.integers(1, 12)).map(
-    lambda drawn: "".join(drawn[0]) * drawn[1]
-)
+    min_size=1,
+    max_size=40,
+).map("".join)
 
 
-def read(tokens: Tokens, text: str, wanted: Wanted) -> TextTokens:
-    *before, last = tokens.read([text], wanted)
-    assert last is not None and not any(before)
-    return last
+def read(text: str) -> tuple[Ids, Ids]:
+    (tokens,) = (part for part in TOKENS.read([text], "all") if part is not None)
+    return tokens.ids, TOKENS.ends(text, tokens)
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
-@given(text=texts)
-@example(text=" " * 5000 + "alpha beta " * 100)
-@example(text="x" * 20_000 + " alpha" + "y" * 99 + " beta " * 80)
-@example(text="x" * WINDOW + "alpha beta " * 80)
-@example(text="x" * (WINDOW - 1) + ",beta " * 80)
-@example(text="alpha" + " " * 3 * WINDOW + "beta " * 80)
-@example(text="深圳" * 400)
-@example(text="a+b/cDe" * 300)
-@example(text="e\u0301" * 300)
-@example(text="\u200b" * 3 * WINDOW + "alpha" * 60)
-@example(text="alpha [SEP]" * 100)
-@example(text="x" * (FIRST - 3) + "[SEP] alpha" * 100)
-@settings(max_examples=150, deadline=None)
-def test_tokens_are_those_of_the_whole_text(name: str, text: str) -> None:
-    tokenizer = TOKENIZERS[name]
-    if name == "byte level" and ("x" * 1000 in text):
-        return  # a word of thousands of tokens may be cut: see the next test but one
-    tokens = Tokens(tokenizer, MOST)
-    whole = tokenizer.encode(text, add_special_tokens=False)
-    counted, beginning = read(tokens, text, "count"), read(tokens, text, "beginning")
-    assert read(tokens, text, "all").ids.tolist() == whole.ids
-    assert counted.counted and counted.total == len(whole.ids)
-    assert beginning.ids.tolist() == whole.ids[: len(beginning.ids)]
-    assert beginning.total <= len(whole.ids)
-    assert len(beginning.ids) > MOST or beginning.total == len(whole.ids)
-    longest_word = max(map(len, re.findall(r"\w+", text)), default=0)
-    if beginning.ends is not None and longest_word < WINDOW:  # else its end is not exact
-        ends = [end for _, end in whole.offsets[: len(beginning.ends)]]
-        assert beginning.ends.tolist() == ends
+@given(texts, st.integers(16, 70), st.integers(0, 40))
+@example("x" * 500, 16, 4)
+@example("深" * 500, 16, 16)
+@settings(max_examples=200, deadline=None)
+def test_windows_are_all_tokens_in_order_none_too_long(text: str, size: int, overlap: int) -> None:
+    ids, ends = read(text)
+    if not len(ids):
+        return
+    windows = split(text, ends, size, overlap)
+    assert windows[0].begin == 0 and windows[-1].end == len(ids)
+    assert all(0 < window.end - window.begin <= size for window in windows)
+    for window, later in pairwise(windows):
+        assert window.begin < later.begin <= window.end < later.end
+        assert later.begin >= window.end - 2 * min(overlap, size // 4) - 1
+    assert len(windows) <= 1 + len(ids) / (size // 4)
 
 
-@given(texts)
-@settings(max_examples=60, deadline=None)
-def test_rows_are_those_of_the_whole_text(text: str) -> None:
-    tokens = Tokens(WORDPIECE, MOST, known_only=False)
-    encoding = WORDPIECE.encode(text, add_special_tokens=False)
-    ids, room = encoding.ids, MOST - 2
-    (row,) = tokens.single([text], [read(tokens, text, "beginning")])
-    (counted,) = tokens.single([text])
-    for made in (row, counted):
-        assert made.ids[1:-1].tolist() == ids[:room]
-        assert made.seen == min(len(ids), room)
-        assert made.end == (encoding.offsets[room - 1][1] if len(ids) > room else len(text))
-    assert counted.dropped == max(len(ids) - room, 0) and counted.counted
-    assert bool(row.dropped) == bool(counted.dropped) and row.dropped <= counted.dropped
+@given(texts, st.integers(16, 70))
+@settings(max_examples=200, deadline=None)
+def test_windows_begin_and_end_between_characters_and_hold_their_tokens(
+    text: str, size: int
+) -> None:
+    ids, ends = read(text)
+    if not len(ids):
+        return
+    for window in split(text, ends, size, 8):
+        assert is_border(text, window.start) and is_border(text, window.stop)
+        assert window.start <= ends[window.begin] and ends[window.end - 1] <= window.stop
 
 
-def test_a_word_longer_than_a_window_is_cut_where_the_window_ends() -> None:
-    """For a tokenizer to which nothing is unknown; its beginning is right all the same."""
-    tokenizer = TOKENIZERS["byte level"]
-    text = "xyz" * WINDOW
-    whole = tokenizer.encode(text, add_special_tokens=False).ids
-    beginning = read(Tokens(tokenizer, MOST), text, "beginning")
-    assert beginning.ids[:MOST].tolist() == whole[:MOST]
-    counted = read(Tokens(tokenizer, MOST), text, "count")
-    assert abs(counted.total - len(whole)) <= 4
+def test_windows_begin_at_sentences_and_each_sentence_is_whole_in_one() -> None:
+    text = SENTENCES * 30
+    starts = [0, *sentence_starts(text)]
+    windows = split(text, read(text)[1], 64, 16)
+    assert len(windows) > 5
+    for window in windows:
+        part = text[window.start : window.stop]
+        assert (window.start in starts and window.end - window.begin > 60) or window is windows[-1]
+        assert read(part)[0].tolist() == read(text)[0][window.begin : window.end].tolist()
+    overlaps = [a.end - b.begin for a, b in pairwise(windows)]
+    assert all(0 <= overlap <= 16 for overlap in overlaps)
+    for start, end in pairwise([*starts, len(text)]):
+        assert any(w.start <= start and len(text[:end].rstrip()) <= w.stop for w in windows)
 
 
-def test_a_lone_surrogate_far_in_a_text_is_one_character_of_it() -> None:
-    tokens = Tokens(WORDPIECE, MOST)
-    text = "alpha " * 500 + "\udcff beta"
-    assert (
-        read(tokens, text, "count").total
-        == read(tokens, text.replace("\udcff", "\ufffd"), "count").total
-    )
+def test_a_long_sentence_is_cut_between_words() -> None:
+    text = "supercalifragilistic word " * 100
+    for window in split(text, read(text)[1], 50, 10)[:-1]:
+        assert text[window.stop : window.stop + 1].isspace()
+        assert window.start == 0 or text[window.start - 1].isspace()
 
 
-TEN_MB = {
-    "words": "alpha beta gamma " * 600_000,
-    "no blanks": "aGVsbG8gd29ybGQ+/" * 600_000,
-    "cjk": "深圳市" * 1_000_000,
-    "lines": "x" * 70 + "\n" * 9_000_000,
-}
+WINDOWS = [Window(n, n + 10, n, n + 10) for n in range(0, 60, 10)]
 
 
-@pytest.mark.parametrize("kind", TEN_MB)
-def test_a_beginning_takes_no_longer_where_the_text_is_long(kind: str) -> None:
-    tokens = Tokens(WORDPIECE, 512)
-    start = time.thread_time()
-    beginning = read(tokens, TEN_MB[kind] + " alpha", "beginning")
-    assert time.thread_time() - start < 2  # whole it takes ten
-    assert len(beginning.ids) <= WINDOW
+def chosen(words: dict[int, list[int]], query: list[int], count: int) -> list[int]:
+    """The numbers of the chosen windows; `words` are the tokens of some windows."""
+    ids = np.zeros(60, np.int64)
+    for number, tokens in words.items():
+        ids[10 * number : 10 * number + len(tokens)] = tokens
+    return [window.begin // 10 for window in choose(ids, WINDOWS, np.array(query), count)]
+
+
+def test_the_windows_with_most_of_the_querys_words_come_first() -> None:
+    assert chosen({1: [7], 3: [7, 8, 9], 4: [8, 9]}, [7, 8, 9], 3) == [3, 4, 1]
+
+
+def test_a_word_that_all_windows_have_counts_less_than_a_rare_one() -> None:
+    common = {number: [7] for number in range(6) if number != 5}
+    assert chosen(common | {5: [8]}, [7, 8], 2) == [5, 0]
+
+
+def test_a_repeated_word_counts_once() -> None:
+    assert chosen({1: [7] * 5, 2: [7, 8]}, [7, 8, 7, 7], 1) == [2]
+
+
+def test_without_a_word_of_the_query_the_beginning_is_read() -> None:
+    assert chosen({}, [7, 8], 3) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
-    "text", ["x" * 3_000_000, "e" + "\u0301" * 3_000_000, "\u200b" * 3_000_000]
+    ("room", "window", "count"), [(510, 256, 4), (60, 60, 4), (8000, 256, 62), (16, 16, 4)]
 )
-def test_the_clock_is_looked_at_within_a_text(text: str) -> None:
-    steps = Tokens(WORDPIECE, 512).read([text], "beginning")
-    longest, last = 0.0, time.perf_counter()
-    for _ in zip(steps, range(40), strict=False):
-        longest, last = max(longest, time.perf_counter() - last), time.perf_counter()
-    assert longest < 0.5
-
-
-def test_rows_of_an_empty_list_are_none() -> None:
-    tokens = Tokens(WORDPIECE, MOST)
-    rows: list[TokenRow] = tokens.single([])
-    assert rows == [] and list(tokens.read([])) == []
-    assert np.array_equal(read(tokens, "", "count").ids, [])
+def test_windows_hold_about_twice_what_is_read_of_a_cut_document(
+    room: int, window: int, count: int
+) -> None:
+    assert (SIZES.window(room), SIZES.count(room)) == (window, count)
+    assert Sizes(most=7, share=0).count(room) == 7

@@ -84,12 +84,14 @@ def test_arank_runs_in_the_callers_loop_with_the_same_arguments(folder: Path) ->
 
     async def search() -> asyncio.AbstractEventLoop:
         await index.asearch("dog", exact=True, tolerance=0.25, fusion_weight=0, min_score=0.5)
+        await index.asearch("dog", long_documents="windows")
         return asyncio.get_running_loop()
 
     loop = asyncio.run(search())
     assert reranker.loop is loop
     assert reranker.arguments == [
-        {"exact": True, "tolerance": 0.25, "fusion_weight": 0.0, "min_score": 0.5}
+        {"exact": True, "tolerance": 0.25, "fusion_weight": 0.0, "min_score": 0.5},
+        {"long_documents": "windows"},
     ]
 
 

@@ -134,6 +134,11 @@ def test_an_index_inside_a_file_is_a_store_error(tmp_path: Path, docs: Path) -> 
         ({"tolerance": 0.1, "rerank": False}, "rerank=False: tolerance needs the reranker"),
         ({"fusion_weight": -1}, "fusion_weight=-1: expected a number from 0 to"),
         ({"fusion_weight": "big"}, "fusion_weight='big': expected a number from 0 to"),
+        ({"long_documents": "all"}, "long_documents='all': expected cut or windows"),
+        (
+            {"long_documents": "windows", "rerank": False},
+            "rerank=False: long_documents needs the reranker",
+        ),
         ({"exact": True, "rerank": False}, "rerank=False: exact needs the reranker"),
         ({"where": 5}, "where=5: expected text, or None"),
         ({"where": "lang ="}, "where, character 7: expected"),

@@ -11,7 +11,7 @@ from index.fakes import HashingEmbedder
 from resift import Index, Reranker
 from resift.errors import InputError
 from resift.index.table.snapshot import View
-from resift.rerank.windows import TextTokens, Wanted
+from resift.rerank.text_tokens import TextTokens
 from resift.settings import Settings
 from search.stand_ins import Backwards
 from split_artifacts import make_split_artifact
@@ -66,7 +66,7 @@ def test_token_ids_are_there_without_states(
     tokens = reranker._engine.model._tokens
     reads = tokens.read
 
-    def recorded(texts: Sequence[str], *wanted: Wanted) -> Iterator[TextTokens | None]:
+    def recorded(texts: Sequence[str], *wanted: Any) -> Iterator[TextTokens | None]:
         read.extend(texts)
         return iter(reads(texts, *wanted))
 

@@ -220,6 +220,7 @@ def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> N
         {"min_score": 0.2},
         {"min_score": 0.0, "abstain_below": 0.7},
         {"exact": True, "tolerance": 0.25, "fusion_weight": 0.0},
+        {"long_documents": "windows"},
     ],
 )
 def test_arguments_of_the_reranker_are_handed_on_only_where_they_are_set(

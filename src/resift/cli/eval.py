@@ -13,8 +13,10 @@ from resift.cli.options import (
     AsJson,
     FirstStageMode,
     FusionWeight,
+    LongDocuments,
     Mode,
     Model,
+    ReadLong,
     check_first_stage,
     open_first_stage,
     refuse_pointless,
@@ -53,6 +55,7 @@ def evaluate(
     relevant: Annotated[int, typer.Option(min=1, help="Lowest grade that counts as relevant.")] = 1,
     model: Model = None,
     fusion_weight: FusionWeight = None,
+    long_documents: ReadLong = LongDocuments.cut,
     compare: Annotated[
         list[str] | None,
         typer.Option(help='More rerankers: FOLDER, bundled, "bundled?exact=false".'),
@@ -87,7 +90,7 @@ def evaluate(
     if html:
         check_page(html)
     task = load_task(collection, qrels, relevant, queries)
-    systems = _load(_system_options(model, fusion_weight, compare or []))
+    systems = _load(_system_options(model, fusion_weight, long_documents.value, compare or []))
     first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
     primary: tuple[float, float] | None
     if ablation and isinstance(first_stage, FromIndex):
@@ -175,17 +178,25 @@ def _primary_measure(variants: "Sequence[Variant]", mode: Mode) -> tuple[float, 
 
 
 def _system_options(
-    model: str | None, fusion_weight: float | None, compare: Sequence[str]
+    model: str | None,
+    fusion_weight: float | None,
+    long_documents: str,
+    compare: Sequence[str],
 ) -> "list[SystemOptions]":
     """The rerankers to compare: the default one, unless only --compare is given, and the others."""
     from resift.evaluation.second_stage import SystemOptions, parse_system
+    from resift.rerank.options import checked_long_documents
 
     others = [parse_system(text) for text in compare]
-    if others and model is None and fusion_weight is None:
+    given = [] if fusion_weight is None else [f"fusion_weight={fusion_weight:g}"]
+    if long_documents != "cut":
+        given.append(f"long_documents={long_documents}")
+    if others and model is None and not given:
         return others
     name = model if model is not None else Settings.load().model or "bundled"
-    weight = "" if fusion_weight is None else f"?fusion_weight={fusion_weight:g}"
-    return [SystemOptions(f"{name}{weight}", name, fusion_weight), *others]
+    label = name + ("?" + "&".join(given) if given else "")
+    mode = checked_long_documents(long_documents)
+    return [SystemOptions(label, name, fusion_weight, long_documents=mode), *others]
 
 
 def _load(systems: "Sequence[SystemOptions]") -> "list[SecondStage]":

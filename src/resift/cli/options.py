@@ -38,6 +38,13 @@ class Mode(StrEnum):
     lexical = "lexical"
 
 
+class LongDocuments(StrEnum):
+    """How to read documents that are longer than the model reads."""
+
+    cut = "cut"
+    windows = "windows"
+
+
 FirstStageMode = Annotated[
     Mode | None, typer.Option("--mode", help="Retrievers to use.  [default: hybrid]")
 ]
@@ -58,6 +65,12 @@ QueryBudgetMs = Annotated[
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Run every candidate through all stages of the model.")
+]
+ReadLong = Annotated[
+    LongDocuments,
+    typer.Option(
+        "--long-documents", help="Read the beginning of long documents, or windows of them."
+    ),
 ]
 FusionWeight = Annotated[
     float | None, typer.Option(help="Weight of the first-stage scores; 0 ignores them.")

@@ -131,7 +131,13 @@ def receipt_line(ranking: Ranking) -> str:
     ]
     optional = (
         (receipt.cut, f"{receipt.cut} cut"),
+        (receipt.windows, f"{receipt.windowed} long, read in {receipt.windows} windows"),
         (receipt.skipped, f"{receipt.skipped} unreadable"),
+        (
+            receipt.query_unknown_share,
+            f"{receipt.query_unknown_share:.0%} of the query unknown",
+        ),
+        (receipt.mostly_unknown, f"{receipt.mostly_unknown} mostly unknown"),
         (receipt.fusion_weight, f"first-stage weight {receipt.fusion_weight:g}"),
         (
             receipt.first_stage_left_out,

@@ -45,6 +45,7 @@ def rerank(
     fusion_weight: options.FusionWeight = None,
     min_score: options.MinScore = None,
     abstain_below: options.Abstain = None,
+    long_documents: options.ReadLong = options.LongDocuments.cut,
     explain: ExplainOption = None,
     text_field: Annotated[str, typer.Option(help="Field of the text in JSON lines.")] = "text",
     as_json: options.HitsAsJson = False,
@@ -66,6 +67,7 @@ def rerank(
             fusion_weight=fusion_weight,
             min_score=min_score,
             abstain_below=abstain_below,
+            long_documents=long_documents.value,
         )
     print_ranking(ranking, output)
 

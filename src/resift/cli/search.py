@@ -34,6 +34,7 @@ def search(
     fusion_weight: options.FusionWeight = None,
     min_score: options.MinScore = None,
     abstain_below: options.Abstain = None,
+    long_documents: options.ReadLong = options.LongDocuments.cut,
     explain: ExplainOption = None,
     as_json: options.HitsAsJson = False,
     as_lines: options.AsLines = False,
@@ -54,6 +55,7 @@ def search(
             model=model,
             calibration=calibration,
             explain=explain,
+            long_documents=None if long_documents == "cut" else long_documents,
             **rank_options,
         )
     output = RankingFormat(as_json, as_lines, explain)
@@ -71,6 +73,7 @@ def search(
             budget_ms=budget_ms,
             where=where,
             max_requests=max_requests,
+            long_documents=long_documents.value,
             **rank_options,
         )
     print_ranking(ranking, output)

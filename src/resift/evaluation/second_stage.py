@@ -11,8 +11,9 @@ from resift.errors import InputError, QueryError
 from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
 from resift.evaluation.measures import CUTOFF
 from resift.evaluation.result import Latency
+from resift.rerank.options import checked_long_documents
 from resift.rerank.reranker import Reranker
-from resift.types import Candidate
+from resift.types import Candidate, LongDocuments
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 TIMED_EVERY = 5  # queries; a timed query is scored depth by depth, which takes longer
@@ -27,17 +28,21 @@ class SystemOptions:
     """A reranker to evaluate. `model` is a folder or ``bundled``; None is the settings' model.
 
     With `exact`, every pair goes through every layer, so that one pass gives all depths. Otherwise
-    each depth is ranked with early exit for its first ten, as in a search.
+    each depth is ranked with early exit for its first ten, as in a search. `long_documents` is that
+    of `Reranker.rank`.
     """
 
     label: str
     model: str | None = None
     fusion_weight: float | None = None
     exact: bool = True
+    long_documents: LongDocuments = "cut"
 
 
 def parse_system(text: str) -> SystemOptions:
-    """Parse ``MODEL[?fusion_weight=W][&exact=false]``; MODEL is a folder or ``bundled``.
+    """Parse ``MODEL[?fusion_weight=W][&exact=false][&long_documents=windows]``.
+
+    MODEL is a folder or ``bundled``.
 
     Raises `InputError` for other options.
     """
@@ -52,9 +57,10 @@ def parse_system(text: str) -> SystemOptions:
         name, _, value = option.partition("=")
         try:
             values[name] = _PARSERS[name](value)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, InputError) as error:
             raise InputError(
-                f"{text}: {option} is not an option; expected fusion_weight=NUMBER or exact=false"
+                f"{text}: {option} is not an option; expected fusion_weight=NUMBER, exact=false or "
+                "long_documents=windows"
             ) from error
     return SystemOptions(**values)
 
@@ -69,6 +75,7 @@ def _weight(text: str) -> float:
 _PARSERS: Mapping[str, Callable[[str], object]] = {
     "fusion_weight": _weight,
     "exact": lambda text: {"true": True, "false": False}[text.lower()],
+    "long_documents": checked_long_documents,
 }
 
 
@@ -108,7 +115,12 @@ class SecondStage:
         """
         if not self.options.exact:
             return self._with_early_exit(query, candidates, depths)
-        scored = self.reranker.score_candidates(query, candidates, depths=depths if timed else ())
+        scored = self.reranker.score_candidates(
+            query,
+            candidates,
+            depths=depths if timed else (),
+            long_documents=self.options.long_documents,
+        )
         default = self.options.fusion_weight
         indices = {
             (depth, weight): scored.order(
@@ -137,7 +149,11 @@ class SecondStage:
         for depth in depths:
             start = time.perf_counter()
             ranking = self.reranker.rank(
-                query, candidates[:depth], CUTOFF, fusion_weight=self.options.fusion_weight
+                query,
+                candidates[:depth],
+                CUTOFF,
+                fusion_weight=self.options.fusion_weight,
+                long_documents=self.options.long_documents,
             )
             ms[depth] = (time.perf_counter() - start) * 1000
             tokens[depth] = ranking.receipt.tokens

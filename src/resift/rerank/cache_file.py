@@ -23,7 +23,7 @@ from resift.rerank.hints import warn
 BUSY_S = 0.005
 """How long to wait while another process writes; short, because callers have budgets."""
 
-SCHEMA = 3
+SCHEMA = 4
 APPLICATION_ID = int.from_bytes(b"rsft")
 """Stored by SQLite in bytes 68 to 72 of a file's header."""
 
@@ -43,8 +43,10 @@ REMEDY = "name another file as cache_file (RESIFT_CACHE_FILE), or delete it your
 class Score:
     """A pair's logit after each stage, and how much of the document was read.
 
-    A negative `dropped` means "at least so many tokens". `tokens` is the length of the row, special
-    tokens included. `mean` is the document's mean vector in float32, empty if the model has none.
+    The logit is of characters `start` to `end`. A negative `dropped` means "at least so many
+    tokens"; `unknown` tokens were left out. `tokens` is the length of the row, or of the rows of
+    all `windows` together, special tokens included. `mean` is the document's mean vector in
+    float32, empty if the model has none.
     """
 
     logits: tuple[float, ...]
@@ -53,6 +55,9 @@ class Score:
     end: int
     mean: bytes = b""
     tokens: int = 0
+    unknown: int = 0
+    start: int = 0
+    windows: int = 0
 
 
 class CacheFile:
@@ -148,12 +153,13 @@ _COLUMNS = ["number", "key", "score"]
 _GET = "SELECT score FROM pairs WHERE key = ?"
 _PUT = "INSERT OR REPLACE INTO pairs (key, score) VALUES (?, ?)"
 _TRIM = "DELETE FROM pairs WHERE number <= (SELECT max(number) FROM pairs) - ?"
-_HEAD = struct.Struct("<8s5q")  # checksum, seen, dropped, end, tokens, number of logits
+_HEAD = struct.Struct("<8s8q")  # checksum, numbers of `Score` and of its logits
 
 
 def _pack(key: bytes, score: Score) -> bytes:
     """A score as bytes, with a checksum of key and content."""
-    numbers = (score.seen, score.dropped, score.end, score.tokens, len(score.logits))
+    read = (score.seen, score.dropped, score.end, score.tokens)
+    numbers = (*read, score.unknown, score.start, score.windows, len(score.logits))
     logits = struct.pack(f"<{len(score.logits)}d", *score.logits)
     content = _HEAD.pack(b"", *numbers)[8:] + logits + score.mean
     return _checksum(key, content) + content
@@ -163,9 +169,9 @@ def _unpack(key: bytes, packed: Any) -> Score | None:
     """A score from its bytes; None if they are damaged."""
     if not isinstance(packed, bytes) or packed[:8] != _checksum(key, packed[8:]):
         return None
-    _, seen, dropped, end, tokens, count = _HEAD.unpack_from(packed)
+    _, seen, dropped, end, tokens, *read, count = _HEAD.unpack_from(packed)
     logits = struct.unpack_from(f"<{count}d", packed, _HEAD.size)
-    return Score(logits, seen, dropped, end, packed[_HEAD.size + 8 * count :], tokens)
+    return Score(logits, seen, dropped, end, packed[_HEAD.size + 8 * count :], tokens, *read)
 
 
 def _checksum(key: bytes, content: bytes) -> bytes:

@@ -7,15 +7,18 @@ what it has.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from resift.rerank.cache_file import Score
 from resift.rerank.caches import PairCache, StateCache
 from resift.rerank.deadline import Deadline
+from resift.rerank.long_documents import digest_of, has_all_tokens, make_windows
 from resift.rerank.models import Model
 from resift.rerank.precompute import EncodedDocument, digest
 from resift.rerank.request import Steps
 from resift.rerank.state import CallState, DocumentState
+from resift.rerank.text_tokens import Wanted
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.tuning import Throughput
-from resift.rerank.windows import Wanted
+from resift.rerank.windows import HURRIED_TOKENS, MAX_DOCUMENT_TOKENS
 from resift.types import Status
 
 TOKENISED_AT_ONCE, HASHED_AT_ONCE = 16_384, 1_000_000
@@ -27,7 +30,8 @@ class Call:
     """A query and its texts.
 
     `wanted` says whether the tokens of cut texts are counted to the end. With `fill_caches` False
-    the call adds nothing to the caches.
+    the call adds nothing to the caches. `windows` names how long documents are read in windows, as
+    a part of their keys in the cache of scores; None cuts them.
     """
 
     model: Model
@@ -38,6 +42,7 @@ class Call:
     wanted: Wanted
     state: CallState
     fill_caches: bool = True
+    windows: str | None = None
     recounted: list[DocumentState] = field(default_factory=list)
 
     def look_up(self, cache: PairCache) -> Steps[None]:
@@ -50,12 +55,34 @@ class Call:
             if self.deadline.expired:
                 break
             yield None
-        scores = cache.get([document.key for document in documents])
-        for document in documents:
-            if document.key in scores:
-                self.state.set_cached(document, scores[document.key])
+        for document, score in self._cached(cache, documents):
+            self.state.set_cached(document, score)
         if self.wanted != "beginning":
             yield from self._recount(documents)
+
+    def _cached(
+        self, cache: PairCache, documents: Sequence[DocumentState]
+    ) -> Iterator[tuple[DocumentState, Score]]:
+        """Documents with their cached scores.
+
+        A document that was not cut has the same score with and without windows.
+        """
+        scores = cache.get([document.key for document in documents])
+        long = []
+        for document in documents:
+            score = scores.get(document.key)
+            if score is not None and (self.windows is None or not score.dropped):
+                yield document, score
+            else:
+                long.append(document)
+        if self.windows is None:
+            return
+        keys = {self._long_key(document): document for document in long}
+        for key, score in cache.get(list(keys)).items():
+            yield keys[key], score
+
+    def _long_key(self, document: DocumentState) -> bytes:
+        return digest(f"{document.key.hex()} {self.windows}")
 
     def _recount(self, documents: Sequence[DocumentState]) -> Steps[None]:
         """Count the tokens of cached texts that an earlier call had no time to count."""
@@ -65,9 +92,10 @@ class Call:
             yield from self._encode([document])
             if document.encoded is None:
                 break
-            (row,) = self._rows([document])
-            document.row = replace(document.row, dropped=row.dropped, counted=True)
-            document.cached = replace(document.cached, dropped=row.dropped)
+            row = document.row
+            dropped = document.encoded.tokens.total - row.seen - row.unknown
+            document.row = replace(row, dropped=dropped, counted=True)
+            document.cached = replace(document.cached, dropped=dropped)
             self.recounted.append(document)
 
     def find_encoded(
@@ -98,8 +126,13 @@ class Call:
             if not self.fill_caches:
                 document.digest = b""
 
-    def tokenise(self, throughput: Throughput) -> Steps[list[DocumentState]]:
-        """Make the rows of the texts without a score; return the documents that can run."""
+    def tokenise(
+        self, throughput: Throughput, cache: StateCache | None = None
+    ) -> Steps[list[DocumentState]]:
+        """Make the rows of the texts without a score; return the documents that can run.
+
+        `cache` may have the token states of windows.
+        """
         ready: list[DocumentState] = []
         tokens = 0
         for part in self._parts(TOKENISED_AT_ONCE):
@@ -111,33 +144,66 @@ class Call:
             for document, row in zip(part, self._rows(part), strict=True):
                 document.row = row
                 document.precomputed = _has_states(document.encoded, row)
+                if row.dropped and self.windows is not None:
+                    self._split(document, cache)
+                    yield None
                 tokens += 0 if document.precomputed else len(row.ids)
-                self.state.statuses[document.index] = _status(row)
-            ready.extend(document for document in part if document.row.seen)
+                self.state.statuses[document.index] = _status(document)
+            ready.extend(document for document in part if document.row.seen or document.windows)
             if self.deadline.expired:
                 break
         return ready
+
+    def _split(self, document: DocumentState, cache: StateCache | None) -> None:
+        """Make the windows of a long document, with the token states that are cached."""
+        make_windows(self.model, self.query_row, document)
+        document.precomputed = False
+        document.digest = b""
+        if document.encoded and not has_all_tokens(document.encoded.tokens, MAX_DOCUMENT_TOKENS):
+            document.key = b""  # without a deadline the score may be another one
+        if cache is None or self.model.state_type is None:
+            return
+        whole = digest(document.text)
+        windows = {digest_of(window, whole): window for window in document.windows}
+        cached = cache.get(windows)
+        for key, window in windows.items():
+            window.encoded = cached.get(key, window.encoded)
+            window.precomputed = _has_states(window.encoded, window.row)
+            if self.fill_caches and not window.precomputed:
+                window.digest = key
 
     def store(self, cache: PairCache) -> None:
         """Put into the cache the scores of the last stage, and new token counts."""
         stages = len(self.model.stages)
         scores = {
-            document.key: document.score
+            self._key_of(document): document.score
             for document in self.state.documents.values()
-            if document.key and document.cached is None and len(document.logits) == stages
+            if document.key
+            and document.cached is None
+            and len(document.logits) == stages
+            and not any(window.failed for window in document.windows)
         }
         for document in self.recounted:
             if document.cached is not None:
-                scores[document.key] = document.cached
+                scores[self._key_of(document)] = document.cached
         cache.put(scores)
+
+    def _key_of(self, document: DocumentState) -> bytes:
+        return self._long_key(document) if document.row.windows else document.key
 
     def _encode(self, documents: Sequence[DocumentState]) -> Steps[None]:
         """Tokenise the texts that are not encoded, until the deadline."""
+        most = None
+        if self.windows is not None:
+            most = HURRIED_TOKENS if self.deadline.is_bounded else MAX_DOCUMENT_TOKENS
+            for document in documents:
+                if document.encoded and not has_all_tokens(document.encoded.tokens, most):
+                    document.encoded = None
         missing = [document for document in documents if document.encoded is None]
         if self.deadline.expired or not missing:
             return
         remaining = iter(missing)
-        for tokens in self.model.tokens(_texts(missing), self.wanted):
+        for tokens in self.model.tokens(_texts(missing), self.wanted, most):
             if tokens is not None:
                 next(remaining).encoded = EncodedDocument(tokens)
             if self.deadline.expired:
@@ -183,7 +249,9 @@ def _has_states(encoded: EncodedDocument | None, row: TokenRow) -> bool:
     )
 
 
-def _status(row: TokenRow) -> Status:
-    if not row.seen:
+def _status(document: DocumentState) -> Status:
+    if document.windows:
+        return "ok"
+    if not document.row.seen:
         return "empty"
-    return "cut" if row.dropped else "ok"
+    return "cut" if document.row.dropped else "ok"

@@ -55,6 +55,16 @@ def survivors(
     return [index for index in indices if scores[index] + high >= bar]
 
 
+def may_be_best(exit_: Exit, tolerance: float, logits: Numbers) -> NDArray[np.bool_]:
+    """Which windows of a document may still have its highest logit, ``(n,)``, after an exit.
+
+    Depends on this document alone, so its logit stays the same in any list.
+    """
+    low, high = gain(exit_, tolerance), gain(exit_, 1 - tolerance)
+    possible: NDArray[np.bool_] = logits + high >= np.max(logits) + low
+    return possible
+
+
 def gain(exit_: Exit, level: float) -> float:
     """The quantile of an exit's gains at `level`, interpolated linearly."""
     return float(np.interp(level, exit_.levels, exit_.gains))

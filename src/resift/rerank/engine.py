@@ -17,15 +17,16 @@ from resift.rerank.caches import PairCache, StateCache
 from resift.rerank.call import Call
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit
+from resift.rerank.long_documents import mode_key, settle
 from resift.rerank.many import run_many
 from resift.rerank.models import Model
 from resift.rerank.precompute import EncodedDocument, pack
 from resift.rerank.request import Request, Steps, T
 from resift.rerank.state import CallState, DocumentState
+from resift.rerank.text_tokens import Wanted
 from resift.rerank.tuning import Tuning
-from resift.rerank.windows import Wanted
 from resift.rerank.worker import CLOSED, Worker
-from resift.types import Precomputed
+from resift.types import LongDocuments, Precomputed
 
 MAX_WAITING_TOKENS = 1_000_000
 """A call that would exceed this is refused: half a minute of work for a small machine."""
@@ -133,15 +134,17 @@ class Engine:
         encoded: Mapping[int, EncodedDocument] | None = None,
         wanted: Wanted = "count",
         *,
+        long_documents: LongDocuments = "cut",
         fill_caches: bool = True,
     ) -> Steps[CallState]:
         """Score each text against the query, until the deadline.
 
         With `early_exit`, candidates that cannot reach its first `top_n` any more are pruned at the
         exits. `encoded` has documents, by index, that need no tokenising. If the model knows no
-        word of the query, nothing is scored. Without `fill_caches` nothing is added to the caches.
-        Raises `QueryError` for a query that is too long and, when it runs, `Overloaded` if too much
-        work is waiting.
+        word of the query, nothing is scored. `long_documents` says how to read documents that are
+        longer than the model reads. Without `fill_caches` nothing is added to the caches. Raises
+        `QueryError` for a query that is too long and, when it runs, `Overloaded` if too much work
+        is waiting.
         """
         start = time.perf_counter()
         query_row = self.model.query_row(query)
@@ -152,12 +155,14 @@ class Engine:
             return state
         wanted = "beginning" if deadline.is_bounded else wanted
         call = Call(self.model, query, query_row, texts, deadline, wanted, state, fill_caches)
+        call.windows = mode_key(early_exit) if long_documents == "windows" else None
         if self._cache is not None:
             yield from call.look_up(self._cache)
         call.find_encoded(encoded or {}, self._state_cache)
-        documents = yield from call.tokenise(self._worker.throughput)
+        documents = yield from call.tokenise(self._worker.throughput, self._state_cache)
         state.timings_ms["tokenise"] = (time.perf_counter() - start) * 1000
         yield from self._run(call, documents, early_exit)
+        settle(self.model, state)
         if self._cache is not None and fill_caches:
             call.store(self._cache)
         state.drop_texts()

@@ -51,11 +51,13 @@ class Occlusion:
         """
         query = check_query(query)
         (candidate,) = as_candidates([document])
-        title, text = title_part(candidate.title), _text(candidate)
-        end = max(self._engine.end_of_reading(query, title + text) - len(title), 0)
-        parts = _parts(candidate.title, text[:end])
-        without = [_without(title, text[:end], part) for part in parts]
-        state = self._engine.score(query, [title + text[:end], *without], fill_caches=False)
+        text = _text(candidate)
+        start, end = self._span(query, candidate, document)
+        title = "" if start else candidate.title
+        parts = _parts(title, text[:end], start)
+        read = title_part(title) + text[start:end]
+        without = [_without(title, text[:end], start, part) for part in parts]
+        state = self._engine.score(query, [read, *without], fill_caches=False)
         logit, *rest = state.logits.tolist()
         if logit != logit:
             raise _unreadable(candidate.id, state.reason or state.statuses[0])
@@ -67,9 +69,17 @@ class Occlusion:
                 replace(part, effect=None if other != other else logit - other)
                 for part, other in zip(parts, rest, strict=True)
             ),
-            span=(0, end),
-            unread=len(text) - end,
+            span=(start, end),
+            unread=len(text) - (end - start),
         )
+
+    def _span(self, query: str, candidate: Candidate, document: DocumentLike) -> tuple[int, int]:
+        """The characters of the text that are explained: a hit's window, or the beginning."""
+        if isinstance(document, Hit) and document.windows:
+            return document.span
+        title = title_part(candidate.title)
+        end = self._engine.end_of_reading(query, title + candidate.text)
+        return 0, max(end - len(title), 0)
 
     def compare(self, query: str, first: Hit, second: Hit) -> Comparison:
         """Why one of two hits of a ranking is above the other."""
@@ -98,15 +108,22 @@ def _unreadable(name: str, status: str) -> InputError:
     return InputError(f"document {name}: nothing to explain: {_WHY_NOT.get(status, status)}")
 
 
-def _parts(title: str, text: str) -> Sequence[Part]:
-    """The parts of a title and text, without effects."""
-    limit = max(min(MAX_PARTS, MAX_CHARACTERS // max(len(text), 1)), 1)
-    parts = [Part(text[start:end], start, end, None) for start, end in sentences(text, limit)]
+def _parts(title: str, text: str, first: int) -> Sequence[Part]:
+    """The parts of a title, and of a text from its character `first`, without effects."""
+    read = text[first:]
+    limit = max(min(MAX_PARTS, MAX_CHARACTERS // max(len(read), 1)), 1)
+    parts = [
+        Part(read[start:end], start + first, end + first, None)
+        for start, end in sentences(read, limit)
+    ]
     return [Part(title, 0, len(title), None, "title"), *parts] if title else parts
 
 
-def _without(title: str, text: str, part: Part) -> str:
-    return text if part.where == "title" else title + text[: part.start] + text[part.end :]
+def _without(title: str, text: str, first: int, part: Part) -> str:
+    """What was read, the title and a text from its character `first`, without a part of it."""
+    if part.where == "title":
+        return text[first:]
+    return title_part(title) + text[first : part.start] + text[part.end :]
 
 
 def make_comparison(

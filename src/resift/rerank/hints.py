@@ -33,6 +33,7 @@ class Hints:
         hints = {
             "depth": _of_depth(receipt) if of_depth else None,
             "query": _of_query(receipt),
+            "documents": _of_documents(receipt),
             "scores": _of_scores(receipt, options),
         }
         for topic, hint in hints.items():
@@ -62,6 +63,17 @@ def _of_query(receipt: Receipt) -> str | None:
         f"{receipt.model} does not know {share:.0%} of the query's tokens, which count for "
         "nothing in its scores; use a model of the query's language "
         "(Receipt.query_unknown_share has the share of each call)"
+    )
+
+
+def _of_documents(receipt: Receipt) -> str | None:
+    count = receipt.mostly_unknown
+    if not count:
+        return None
+    return (
+        f"{receipt.model} does not know most of the tokens of {count} of {receipt.depth} "
+        "documents, which count for nothing in their scores; use a model of their language "
+        "(Hit.unknown_share has the share of each document)"
     )
 
 

@@ -26,8 +26,8 @@ from resift.rerank.late_interaction import (
     unit,
 )
 from resift.rerank.runtimes import Session, open_session
+from resift.rerank.text_tokens import TextTokens, Wanted
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer, pad
-from resift.rerank.windows import TextTokens, Wanted
 
 Floats = NDArray[np.float32]
 TokenStates = NDArray[Any]
@@ -85,13 +85,26 @@ class Model(ABC):
     ) -> list[TokenRow]:
         """One row per document; with `tokens` of the documents they are not tokenised again."""
 
-    def tokens(self, texts: Sequence[str], wanted: Wanted) -> Iterator[TextTokens | None]:
-        """Each document's tokens in order; None in between, to check a deadline."""
-        return self._tokens.read(texts, wanted)
+    def tokens(
+        self, texts: Sequence[str], wanted: Wanted, most: int | None = None
+    ) -> Iterator[TextTokens | None]:
+        """Each document's tokens in order, of a long one over `most`, by default `max_tokens`.
+
+        None in between, to check a deadline.
+        """
+        return self._tokens.read(texts, wanted, most)
+
+    def ends(self, text: str, tokens: TextTokens) -> Ids:
+        """The character at which each token of a text ends, ``(n,)``, ascending."""
+        return self._tokens.ends(text, tokens)
 
     def are_text_tokens(self, ids: Ids) -> bool:
         """Whether all ids are in the vocabulary and none is a special token."""
         return self._tokens.are_text_tokens(ids)
+
+    def are_unknown(self, ids: Ids) -> NDArray[np.bool_]:
+        """Which ids, ``(n,)``, are the token of unknown words."""
+        return self._tokens.are_unknown(ids)
 
     def query_states(self, query: TokenRow) -> TokenStates | None:
         """The query's token states, computed once a call; None for a cross-encoder."""

@@ -13,6 +13,9 @@ import numpy as np
 from resift.errors import InputError, shown
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.values import number, truth, whole
+from resift.types import LongDocuments
+
+LONG_DOCUMENTS: tuple[LongDocuments, ...] = ("cut", "windows")
 
 MAX_MS = threading.TIMEOUT_MAX * 1000
 """The longest time that a thread can wait, 292 years; a longer budget is no limit."""
@@ -31,6 +34,7 @@ class RankOptions:
     tolerance: float = TOLERANCE
     min_score: float | None = None
     abstain_below: float | None = None
+    long_documents: LongDocuments = "cut"
 
     def __post_init__(self) -> None:
         tolerance = number(self.tolerance)
@@ -45,6 +49,7 @@ class RankOptions:
             "tolerance": tolerance,
             "min_score": _checked("min_score", self.min_score, 1),
             "abstain_below": _checked("abstain_below", self.abstain_below, 1),
+            "long_documents": checked_long_documents(self.long_documents),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -73,6 +78,14 @@ def _checked(name: str, value: object, highest: int) -> float | None:
     if checked is None or not 0 <= checked <= highest:
         raise InputError(f"{name}={shown(value)}: expected a number from 0 to {highest:,}, or None")
     return checked
+
+
+def checked_long_documents(mode: object) -> LongDocuments:
+    """How to read long documents. Raises `InputError`."""
+    for name in LONG_DOCUMENTS:
+        if isinstance(mode, str) and mode == name:
+            return name
+    raise InputError(f"long_documents={shown(mode)}: expected {' or '.join(LONG_DOCUMENTS)}")
 
 
 def checked_flag(name: str, flag: object) -> bool:

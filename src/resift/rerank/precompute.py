@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from resift.rerank.deadline import Deadline
 from resift.rerank.models import Model, TokenStates
+from resift.rerank.text_tokens import TextTokens
 from resift.rerank.values import is_text
-from resift.rerank.windows import TextTokens
 from resift.types import Candidate, Precomputed
 
 _TOKENS = np.dtype("<u4")

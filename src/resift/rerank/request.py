@@ -13,6 +13,7 @@ from resift.rerank.artifact import Exit
 from resift.rerank.batching import WAVE, padded_length, waves
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit, survivors
+from resift.rerank.long_documents import by_turn, combine, prune_windows
 from resift.rerank.models import TokenStates
 from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tokenization import TokenRow
@@ -69,7 +70,7 @@ class Request:
 
     @property
     def waiting_tokens(self) -> int:
-        """Tokens of the documents that wait for any stage."""
+        """Tokens of the records that wait for any stage."""
         groups = [*self._portions, *self.waiting]
         return sum(len(document.row.ids) for group in groups for document in group)
 
@@ -84,7 +85,7 @@ class Request:
 
     def lengths(self) -> list[int]:
         """Lengths of the documents of the first wave, longest first; empty if none waits."""
-        return [_length(document) for document in self.waiting[0]] if self.waiting else []
+        return [document.length for document in self.waiting[0]] if self.waiting else []
 
     def start(self, part: slice) -> list[DocumentState]:
         """Move documents of the first wave from waiting to running, and return them."""
@@ -108,6 +109,8 @@ class Request:
         document.logits = (*document.logits, logit)
         if states is not None:
             document.states = states
+        if document.document is not None:
+            combine(document.document)
         self._passed.append(document)
         self.running -= 1
 
@@ -142,7 +145,7 @@ class Request:
         self._drop_states()
 
     def _next_stage(self) -> None:
-        documents = sorted(self._passed, key=lambda document: document.index)
+        documents = sorted(self._passed, key=lambda document: (document.index, document.begin))
         self._passed = []
         exit_ = self._exits[self.stage]
         if self._early_exit is not None and exit_ is not None:
@@ -153,13 +156,16 @@ class Request:
     def _survivors(
         self, early_exit: EarlyExit, exit_: Exit, documents: Sequence[DocumentState]
     ) -> list[DocumentState]:
-        indices = [document.index for document in documents]
+        indices = list(dict.fromkeys(document.index for document in documents))
         final = self.state.stages > len(self._exits)
         logits = self.state.logits.astype(np.float64)
         means = self.state.means if early_exit.interpolation.feedback_weight else None
         surviving = set(survivors(early_exit, exit_, indices, logits, final, means))
         for document in documents:
             document.pruned = document.index not in surviving
+            if document.document is not None:
+                document.document.pruned = document.pruned
+        prune_windows(documents, exit_, early_exit.tolerance)
         return [document for document in documents if not document.pruned]
 
     def _next_portion(self) -> None:
@@ -169,7 +175,7 @@ class Request:
         for document in self._portion:
             if document.precomputed and document.encoded is not None:
                 document.states = document.encoded.states
-        self.portion_tokens = sum(map(_length, self._portion))
+        self.portion_tokens = sum(document.length for document in self._portion)
         self._wait(self._portion)
 
     def _drop_states(self) -> None:
@@ -177,22 +183,20 @@ class Request:
             document.states = None
 
     def _wait(self, documents: Sequence[DocumentState]) -> None:
-        """Queue documents for the stage, in waves."""
-        size = WAVE if self.deadline.is_bounded else None
-        with_states, without = [], []
+        """Queue documents for the stage, in waves; under a deadline all first windows first."""
+        running = []
         for document in documents:
             if document.cached is not None:
                 document.logits = document.cached.logits[: self.stage + 1]
                 self._passed.append(document)
-            elif document.states is not None:
-                with_states.append(document)
             else:
-                without.append(document)
+                running.append(document)
+        bounded = self.deadline.is_bounded
         self.waiting = [
-            [group[number] for number in wave]
-            for group in (with_states, without)
-            if group
-            for wave in waves([_length(document) for document in group], size)
+            wave
+            for level in (by_turn(running) if bounded else [running])
+            for has_states in (True, False)
+            for wave in _waves(level, has_states, WAVE if bounded else None)
         ]
 
 
@@ -204,22 +208,31 @@ continued at any time.
 """
 
 
-def _length(document: DocumentState) -> int:
-    """Tokens of a document's row, or of the row that its cached score was computed from."""
-    return len(document.row.ids) if document.cached is None else document.cached.tokens
+def _waves(
+    documents: Sequence[DocumentState], has_states: bool, size: int | None
+) -> list[list[DocumentState]]:
+    """The waves of the documents that have states, or of those that have none."""
+    group = [document for document in documents if (document.states is not None) == has_states]
+    if not group:
+        return []
+    order = waves([document.length for document in group], size)
+    return [[group[number] for number in wave] for wave in order]
 
 
 def _portions(
     documents: Sequence[DocumentState], max_tokens: float | None
 ) -> list[list[DocumentState]]:
-    """Documents in order, in portions whose padded lengths sum to at most `max_tokens`."""
+    """The records of documents, in portions whose padded lengths sum to at most `max_tokens`.
+
+    All windows of a document are in one portion, so that they are compared after each stage.
+    """
     portions: list[list[DocumentState]] = [[]]
     size = 0
     for document in documents:
-        length = padded_length(_length(document))
+        length = sum(padded_length(record.length) for record in document.records)
         size += length
         if max_tokens is not None and size > max_tokens and portions[-1]:
             portions.append([])
             size = length
-        portions[-1].append(document)
+        portions[-1].extend(document.records)
     return portions

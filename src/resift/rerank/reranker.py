@@ -13,30 +13,30 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ArtifactError, InputError
+from resift.errors import ArtifactError
 from resift.files import from_home
 from resift.rerank.caches import StateCache, open_cache
 from resift.rerank.calibration import open_scale
-from resift.rerank.candidate_stream import (
-    NOTHING_UNREAD,
-    Allowance,
-    UnreadCandidates,
-    read_candidates,
-)
+from resift.rerank.candidate_stream import Allowance
 from resift.rerank.candidates import as_candidates, check_query, full_text
 from resift.rerank.catalogue import ModelSource, checked_name, named_by, open_model
 from resift.rerank.deadline import Deadline
-from resift.rerank.early_exit import TOLERANCE, EarlyExit
+from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.many import check_many
 from resift.rerank.models import load_model
-from resift.rerank.options import RankOptions, checked_budget, checked_depths, checked_flag
+from resift.rerank.options import (
+    RankOptions,
+    checked_budget,
+    checked_depths,
+    checked_flag,
+    checked_long_documents,
+)
 from resift.rerank.precompute import unpack_all
-from resift.rerank.request import Steps
-from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
-from resift.rerank.state import CandidateTexts
+from resift.rerank.rank_call import RankCalls
+from resift.rerank.result import ScoredCandidates
 from resift.rerank.tuning import open_tuning
 from resift.rerank.verify import (
     Verification,
@@ -45,7 +45,7 @@ from resift.rerank.verify import (
     reference_pairs,
 )
 from resift.settings import Settings, StorageSettings, checked_settings
-from resift.types import Candidate, DocumentLike, Explanation, Precomputed, Ranking
+from resift.types import DocumentLike, Explanation, LongDocuments, Precomputed, Ranking
 
 
 class Reranker:
@@ -85,7 +85,6 @@ class Reranker:
             replace(settings, storage=StorageSettings(), embedder=None, embedder_key=None),
         )
         loaded = load_model(artifact, settings.runtime, settings.threads)
-        self._runtime = loaded.runtime
         logits_key = f"{self.fingerprint} {loaded.runtime}"
         self._engine = Engine(
             loaded,
@@ -96,6 +95,7 @@ class Reranker:
             tuning=open_tuning(settings, logits_key),
         )
         self._occlusion = Occlusion(self._engine)
+        self._calls = RankCalls(self._engine, self._manifest, self._scale, self._occlusion)
         self._hints = Hints()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -153,6 +153,7 @@ class Reranker:
         fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain_below: float | None = None,
+        long_documents: LongDocuments = "cut",
     ) -> Ranking:
         """Order documents by relevance, and return all or the best `top_n`.
 
@@ -181,6 +182,8 @@ class Reranker:
             abstain_below: `Ranking.abstained` is True if all candidates were scored and the best
                 score (0 to 1) is lower. Scores are probabilities only with a calibration
                 (`Receipt.calibration`).
+            long_documents: "cut" reads the beginning of a document that is longer than the model
+                reads beside the query; "windows" reads parts of it (`LongDocuments`).
 
         Raises:
             QueryError: The query is empty, not text, or longer than the model reads.
@@ -189,9 +192,11 @@ class Reranker:
             RerankerClosed: After `close`.
 
         """
-        options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
+        options = RankOptions(
+            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
+        )
         deadline = Deadline(checked_budget(budget_ms))
-        ranking = self._engine.run(self._rank(query, documents, options, deadline))
+        ranking = self._engine.run(self._calls.rank(query, documents, options, deadline))
         self._hints.give(ranking.receipt, options, of_depth=True)
         return ranking
 
@@ -207,15 +212,20 @@ class Reranker:
         fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain_below: float | None = None,
+        long_documents: LongDocuments = "cut",
     ) -> Ranking:
         """`rank` without blocking the event loop; cancelling the task stops its work.
 
         Also raises `Overloaded` if there are too many open calls to answer this one in time. One
         thread reads the documents of all calls: a slow iterable delays other calls, so pass a list.
         """
-        options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
+        options = RankOptions(
+            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
+        )
         deadline = Deadline(checked_budget(budget_ms))
-        ranking = await self._engine.arun(self._rank(query, documents, options, deadline), deadline)
+        ranking = await self._engine.arun(
+            self._calls.rank(query, documents, options, deadline), deadline
+        )
         self._hints.give(ranking.receipt, options)
         return ranking
 
@@ -231,6 +241,7 @@ class Reranker:
         fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain_below: float | None = None,
+        long_documents: LongDocuments = "cut",
     ) -> list[Ranking]:
         """A ranking for each query, in order: `rank` with batches across queries.
 
@@ -243,12 +254,16 @@ class Reranker:
         runs, for documents when they are read. Raises `InputError` unless there is one list per
         query.
         """
-        options = RankOptions(top_n, fusion_weight, exact, tolerance, min_score, abstain_below)
+        options = RankOptions(
+            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
+        )
         deadline = Deadline(checked_budget(budget_ms))
         texts, lists = check_many(queries, documents, self._engine.model.query_row)
         allowance = Allowance.of(len(lists))
         calls = [
-            self._rank(text, items, options, deadline.copy(), f"documents[{number}]: ", allowance)
+            self._calls.rank(
+                text, items, options, deadline.copy(), f"documents[{number}]: ", allowance
+            )
             for number, (text, items) in enumerate(zip(texts, lists, strict=True))
         ]
         rankings = self._engine.run_many(calls)
@@ -262,6 +277,7 @@ class Reranker:
         documents: Iterable[DocumentLike],
         *,
         depths: Sequence[int] = (),
+        long_documents: LongDocuments = "cut",
     ) -> ScoredCandidates:
         """Score all pairs through all stages, for rankings of any depth and weight.
 
@@ -273,22 +289,33 @@ class Reranker:
         depths = checked_depths(depths)
         query, candidates = check_query(query), as_candidates(documents)
         ends = [depth for depth in depths if 0 < depth < len(candidates)] + [len(candidates)]
+        mode = checked_long_documents(long_documents)
         parts, took_ms = [], {}
         for begin, end in pairwise([0, *ends]):
-            parts.append(self._engine.run(self._score(query, candidates[begin:end], Deadline())))
+            part = candidates[begin:end]
+            steps = self._calls.score(query, part, Deadline(), long_documents=mode)
+            parts.append(self._engine.run(steps))
             took_ms[end] = (time.perf_counter() - start) * 1000
         return replace(reduce(ScoredCandidates.followed_by, parts), took_ms=took_ms)
 
-    def score(self, query: str, documents: Iterable[DocumentLike]) -> NDArray[np.float32]:
+    def score(
+        self,
+        query: str,
+        documents: Iterable[DocumentLike],
+        *,
+        long_documents: LongDocuments = "cut",
+    ) -> NDArray[np.float32]:
         """Logits in input order, float32 ``(n,)``; NaN for a document that cannot be read.
 
         All are NaN if the model knows no word of the query. Raises as `rank` does.
         """
         query, candidates = check_query(query), as_candidates(documents)
         texts = [full_text(candidate) for candidate in candidates]
-        deadline = Deadline()
+        mode, deadline = checked_long_documents(long_documents), Deadline()
         encoded = unpack_all(candidates, texts, self.fingerprint, self._engine.model, deadline)
-        steps = self._engine.steps(query, texts, deadline, encoded=encoded, wanted="beginning")
+        steps = self._engine.steps(
+            query, texts, deadline, encoded=encoded, wanted="beginning", long_documents=mode
+        )
         return self._engine.run(steps).logits
 
     def explain(self, query: str, document: DocumentLike) -> Explanation:
@@ -320,63 +347,6 @@ class Reranker:
         model = self._engine.model
         logits = reference_logits(model, reference_pairs(self._manifest))
         return compare_with_references(self._manifest, model.runtime, logits)
-
-    def _rank(
-        self,
-        query: str,
-        documents: Iterable[DocumentLike],
-        options: RankOptions,
-        deadline: Deadline,
-        where: str = "",
-        allowance: Allowance | None = None,
-    ) -> Steps[Ranking]:
-        """One call; `where` prefixes the message of an `InputError` about the documents.
-
-        `allowance` is for all calls that share a budget.
-        """
-        started = time.perf_counter()
-        query = check_query(query)
-        try:
-            candidates, unread = yield from read_candidates(documents, deadline, allowance)
-        except InputError as error:
-            if where:
-                raise type(error)(f"{where}{error}") from error
-            raise
-        early_exit = self._early_exit(candidates, options)
-        scored = yield from self._score(query, candidates, deadline, early_exit, unread)
-        return make_ranking(scored, options, explainer=self._occlusion, started=started)
-
-    def _score(
-        self,
-        query: str,
-        candidates: Sequence[Candidate],
-        deadline: Deadline,
-        early_exit: EarlyExit | None = None,
-        unread: UnreadCandidates = NOTHING_UNREAD,
-    ) -> Steps[ScoredCandidates]:
-        texts = CandidateTexts(candidates)
-        encoded = unpack_all(candidates, texts, self.fingerprint, self._engine.model, deadline)
-        state = yield from self._engine.steps(query, texts, deadline, early_exit, encoded)
-        return ScoredCandidates(
-            query,
-            candidates,
-            {},
-            _state=state,
-            _manifest=self._manifest,
-            _scale=self._scale,
-            _runtime=self._runtime,
-            _exact=early_exit is None,
-            _unread=unread,
-        )
-
-    def _early_exit(
-        self, candidates: Sequence[Candidate], options: RankOptions
-    ) -> EarlyExit | None:
-        """The early exit for the first `top_n`; None if all candidates run through all stages."""
-        if options.exact or options.top_n is None or not self._manifest.exits:
-            return None
-        added = interpolation(candidates, options, self._manifest)
-        return EarlyExit(options.top_n, added, options.tolerance)
 
 
 def _unpickle(

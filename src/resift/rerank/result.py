@@ -22,6 +22,9 @@ from resift.rerank.ordering import Interpolation, Numbers, fusion, order
 from resift.rerank.state import NO_ROW, CallState
 from resift.types import Calibrated, Candidate, Explainer, Hit, Ranking, Receipt, Status
 
+MOSTLY = 0.5
+"""A document with a higher share of unknown tokens is mostly unknown."""
+
 _UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
 
 
@@ -164,6 +167,7 @@ def _receipt(
     partial = state.partial or bool(unread.missing)
     reasons = (state.reason or "time was up", *unread.missing) if unread.missing else ()
     best = float(order.scores[order.indices[0]]) if len(order.indices) else math.nan
+    rows = list(state.rows.values())
     timings = dict(state.timings_ms)
     if started is not None:
         timings["total"] = (time.perf_counter() - started) * 1000
@@ -192,6 +196,9 @@ def _receipt(
         first_stage_left_out=added.left_out,
         query_unknown_share=state.query_unknown_share,
         notes=(note,) if note and count else (),
+        windowed=sum(row.windows > 0 for row in rows),
+        windows=sum(row.windows for row in rows),
+        mostly_unknown=sum(row.unknown_share > MOSTLY for row in rows),
     )
 
 
@@ -331,7 +338,8 @@ class Hits(Sequence[Hit]):
             candidate = candidate_or_empty(str(index), as_candidate(str(index), candidate))
         row = self._rows.get(index)
         scored = math.isfinite(logit)
-        end = max(row.end - len(title_part(candidate.title)), 0) if row and scored else 0
+        title = len(title_part(candidate.title))
+        span = (max(row.start - title, 0), max(row.end - title, 0)) if row and scored else (0, 0)
         return Hit(
             rank=number + 1,
             index=index,
@@ -343,7 +351,7 @@ class Hits(Sequence[Hit]):
             first_stage_score=candidate.score if _is_number(candidate.score) else None,
             tokens_seen=row.seen if row and scored else 0,
             tokens_dropped=row.dropped if row else 0,
-            span=(0, end),
+            span=span,
             status=self._statuses[number],
             stages=int(stages) if scored else 0,
             title=candidate.title,
@@ -352,4 +360,6 @@ class Hits(Sequence[Hit]):
             fusion=fusion if scored else 0.0,
             feedback=feedback if scored else 0.0,
             dropped_counted=row.counted if row else True,
+            windows=row.windows if row and scored else 0,
+            unknown_share=row.unknown_share if row else 0.0,
         )

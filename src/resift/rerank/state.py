@@ -59,6 +59,10 @@ class DocumentState:
     through; `states` are its token states between two stages. `mean` is its unit mean vector. `key`
     and `digest` are its keys in the caches of scores and of token states, empty if it does not go
     there; `cached` is its score from the cache.
+
+    A long document that is read in `windows` does not run itself: each window is a record of the
+    same `index` that runs as any other. A window's `document` is the one that it is a part of, and
+    `begin` is its first token there.
     """
 
     index: int
@@ -73,6 +77,20 @@ class DocumentState:
     cached: Score | None = None
     precomputed: bool = False
     pruned: bool = False
+    failed: bool = False
+    begin: int = 0
+    document: "DocumentState | None" = None
+    windows: "list[DocumentState]" = field(default_factory=list)
+
+    @property
+    def records(self) -> "list[DocumentState]":
+        """What runs through the stages: the windows, or this record."""
+        return self.windows or [self]
+
+    @property
+    def length(self) -> int:
+        """Tokens of the row, or of those that the cached score was computed from."""
+        return len(self.row.ids) if self.cached is None else self.cached.tokens
 
     @property
     def logit(self) -> float:
@@ -85,7 +103,18 @@ class DocumentState:
         row = self.row
         dropped = row.dropped if row.counted else -row.dropped
         mean = b"" if self.mean is None else self.mean.astype(np.float32).tobytes()
-        return Score(self.logits, row.seen, dropped, row.end, mean, len(row.ids))
+        tokens = sum(len(record.row.ids) for record in self.records)
+        return Score(
+            self.logits,
+            row.seen,
+            dropped,
+            row.end,
+            mean,
+            tokens,
+            row.unknown,
+            row.start,
+            row.windows,
+        )
 
 
 @dataclass(slots=True)
@@ -195,9 +224,10 @@ class CallState:
             return self
         documents = {index: document for index, document in self.documents.items() if index < size}
         tokens = sum(
-            len(document.row.ids)
+            len(record.row.ids)
             for document in documents.values()
-            if document.logits and not document.precomputed
+            for record in document.records
+            if record.logits and not record.precomputed
         )
         return replace(
             self,
@@ -231,7 +261,17 @@ class CallState:
     def set_cached(self, document: DocumentState, score: Score) -> None:
         """Give a document its score from the cache."""
         dropped, counted = abs(score.dropped), score.dropped >= 0
-        document.row = TokenRow(NO_ROW.ids, 0, score.seen, dropped, score.end, counted)
+        document.row = TokenRow(
+            NO_ROW.ids,
+            0,
+            score.seen,
+            dropped,
+            score.end,
+            counted,
+            score.unknown,
+            score.start,
+            score.windows,
+        )
         document.logits, document.cached = score.logits, score
         if score.mean:
             document.mean = np.frombuffer(score.mean, np.float32)
@@ -244,8 +284,10 @@ class CallState:
         self.note(reason)
 
     def fail(self, document: DocumentState, reason: str) -> None:
-        """Note that a stage failed for a document; it keeps the logit of an earlier stage."""
-        if not document.logits:
+        """Note that a stage failed for a record; it keeps the logit of an earlier stage."""
+        document.failed = True
+        records = (document.document or document).records
+        if all(record.failed and not record.logits for record in records):
             self.statuses[document.index] = "failed"
         self.note(reason)
 
@@ -258,7 +300,8 @@ class CallState:
     def drop_texts(self) -> None:
         """Release texts, tokens and states, which are large and not needed after the call."""
         for document in self.documents.values():
-            document.text, document.encoded, document.states = "", None, None
+            for record in (document, *document.windows):
+                record.text, record.encoded, record.states, record.document = "", None, None, None
 
     def note(self, reason: str) -> None:
         """Make the call partial; its first reason stays."""

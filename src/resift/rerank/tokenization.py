@@ -19,14 +19,16 @@ from tokenizers import Tokenizer
 
 from resift.errors import ArtifactError, QueryError
 from resift.rerank.batching import padded_length
+from resift.rerank.characters import next_border
 from resift.rerank.native import native
-from resift.rerank.windows import WINDOW, Reader, TextTokens, Wanted
+from resift.rerank.text_tokens import SLICE, Reader, TextTokens, Wanted
 
 MIN_DOCUMENT_TOKENS = 16
 """A query that leaves less room for a document is refused."""
 
 Ids = NDArray[np.int64]
 
+_MARKER = "\u2581"  # what SentencePiece puts before a word
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -36,7 +38,8 @@ class TokenRow:
 
     `ids` is ``(tokens,)`` with special tokens; positions from `second` on have token type 1. `seen`
     and `dropped` count the document's tokens; without `counted`, `dropped` is a lower bound. The
-    document was read up to character `end`; `unknown` tokens before it were left out.
+    document was read from character `start` to `end`; `unknown` tokens in between were left out.
+    `windows` is 0, or for a long document that is read in windows their number.
     """
 
     ids: Ids
@@ -46,6 +49,13 @@ class TokenRow:
     end: int
     counted: bool = True
     unknown: int = 0
+    start: int = 0
+    windows: int = 0
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of the tokens that were read which the model does not know, 0..1."""
+        return self.unknown / max(self.unknown + self.seen, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +97,37 @@ class Tokens:
         added = tokenizer.get_added_tokens_decoder().values()
         longest = max((len(token.content) for token in added), default=0)
         skips_spaces = not self._encode("  \n").ids
-        self._reader = Reader(self._encode, longest, skips_spaces)
-        self._window = min(6 * max_tokens, WINDOW)
+        marker = tokenizer.token_to_id(_MARKER)
+        self._reader = Reader(self._encode, longest, skips_spaces, marker)
+        self._slice = min(6 * max_tokens, SLICE)
 
-    def read(self, texts: Sequence[str], wanted: Wanted = "count") -> Iterator[TextTokens | None]:
-        """Each text's tokens in order, without special ones.
+    def read(
+        self, texts: Sequence[str], wanted: Wanted = "count", most: int | None = None
+    ) -> Iterator[TextTokens | None]:
+        """Each text's tokens in order, without special ones; of a long text over `most`.
 
-        Within a long text, None after each window, so that a caller can check its deadline.
+        None for `most` is `max_tokens`. Within a long text, None after each slice, so that a caller
+        can check its deadline.
         """
-        short = [text for text in texts if len(text) <= self._window]
+        short = [text for text in texts if len(text) <= self._slice]
         with native:
             encodings = self._tokenizer.encode_batch_fast(short, add_special_tokens=False)
         encodings_in_order = iter(encodings)
         for text in texts:
-            if len(text) <= self._window:
+            if len(text) <= self._slice:
                 yield TextTokens(_ids(next(encodings_in_order)))
             else:
-                max_tokens = len(text) if wanted == "all" else self.max_tokens
-                yield from self._reader.read(text, max_tokens, wanted)
+                limit = len(text) if wanted == "all" else most or self.max_tokens
+                yield from self._reader.read(text, limit, wanted)
+
+    def ends(self, text: str, tokens: TextTokens) -> Ids:
+        """The character at which each of a text's first tokens ends, ``(n,)``, ascending.
+
+        The text is read again if these are not known.
+        """
+        if tokens.ends is not None:
+            return tokens.ends[: len(tokens.ids)]
+        return self._ends(text, len(tokens.ids))
 
     def _encode(self, text: str) -> Any:
         """A text's encoding, with offsets. Lone surrogates, late in a long text, are replaced.
@@ -189,7 +212,8 @@ class Tokens:
             ids, dropped, end = text_tokens.ids, max(text_tokens.total - room, 0), len(text)
             if dropped:
                 ids, ends = ids[:room], text_tokens.ends
-                end = self._end_of(text, room) if ends is None else int(ends[room - 1])
+                ends = self._ends(text, room) if ends is None else ends
+                end = next_border(text, int(ends[room - 1]))
             known = self._known(ids)
             row_ids, unknown = np.concatenate([head, known, suffix]), len(ids) - len(known)
             counted = text_tokens.counted
@@ -202,18 +226,22 @@ class Tokens:
 
     def _known(self, ids: Ids) -> Ids:
         """The tokens that are not [UNK], or all of them."""
-        return ids if self._unknown is None else ids[ids != self._unknown]
+        return ids[~self.are_unknown(ids)]
+
+    def are_unknown(self, ids: Ids) -> NDArray[np.bool_]:
+        """Which ids, ``(n,)``, are the token of unknown words."""
+        return np.zeros(len(ids), bool) if self._unknown is None else ids == self._unknown
 
     def are_text_tokens(self, ids: Ids) -> bool:
         """Whether all ids are in the vocabulary and none is a special token."""
         valid = (ids >= 0) & (ids < self._vocabulary) & ~np.isin(ids, self._special)
         return bool(np.all(valid))
 
-    def _end_of(self, text: str, tokens: int) -> int:
-        """The character after the last of a text's first `tokens` tokens."""
+    def _ends(self, text: str, tokens: int) -> Ids:
+        """The characters at which a text's first `tokens` tokens end."""
         beginning = self._reader.read(text, tokens, "beginning")
         (ends,) = (part.ends for part in beginning if part is not None and part.ends is not None)
-        return int(ends[tokens - 1])
+        return ends[:tokens]
 
     def starts(self, text: str) -> NDArray[np.int64]:
         """The character at which each token of a text begins, ``(n,)``, ascending."""

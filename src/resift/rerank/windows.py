@@ -1,159 +1,135 @@
-"""A text's tokens, one window of characters at a time, and no more of them than needed.
+"""Windows of a long document: where they begin and end, and which of them are worth reading.
 
-A window ends at the start of a word, as the tokenizer's pre-tokenizer splits words, and the next
-window begins there. So the tokens are the same as those of the whole text, with or without spaces,
-and memory does not grow with its length. Knows no model and no limit on tokens.
+A window begins at a sentence, and ends where it is full. The next one begins at a sentence before
+that end, so that each sentence is whole in one of them. All of this depends on the query and the
+document alone, and so does the document's logit. Pure: text and token ids in, ranges out. Knows no
+model.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW = 8_192
-"""Characters that are tokenised at once. A tokenizer takes a millisecond and some 200 kB for a
-thousand. A longer word is cut, or is one unknown token."""
+from resift.rerank.characters import is_border, last_border, next_border
+from resift.rerank.sentences import sentence_starts
+from resift.rerank.text_tokens import Ids
 
-Ids = NDArray[np.int64]
+MAX_DOCUMENT_TOKENS = 32_768
+"""Tokens of a document that windows are made of; later ones count as dropped. They are some hundred
+pages, and a tokenizer takes a fifth of a second for them."""
 
-Wanted = Literal["beginning", "count", "all"]
-"""Of a long text: the tokens of its beginning, the number of the others too, or all tokens."""
+HURRIED_TOKENS = 4_096
+"""The same under a deadline: reading a list of long documents must leave time to score them."""
+
+_LOOK_BACK = 16  # tokens, for a space to end a window at
 
 
 @dataclass(frozen=True, slots=True)
-class TextTokens:
-    """A text's tokens without special ones: the first ids, ``(n,)``, and how many more follow.
+class Sizes:
+    """A window has at most `tokens` tokens, or what the model has room for if that is less.
 
-    `ends` has for each id the character of the text at which it ends, ascending; None if not known.
-    Without `counted`, more than `rest` tokens follow.
+    It begins at the first sentence within the last `overlap` tokens of the one before, or at the
+    first of these. Of a document at least `most` windows are read, and more only if they have no
+    more tokens than `share` times what is read of a cut document.
     """
 
-    ids: Ids
-    ends: Ids | None = None
-    rest: int = 0
-    counted: bool = True
+    tokens: int = 256
+    overlap: int = 64
+    most: int = 4
+    share: float = 2.0
 
-    @property
-    def total(self) -> int:
-        """Tokens of the whole text; without `counted` a lower bound."""
-        return len(self.ids) + self.rest
+    def window(self, room: int) -> int:
+        """Tokens of a window, for a model with room for `room` tokens of a document."""
+        return min(self.tokens, room)
+
+    def count(self, room: int) -> int:
+        """The most windows of a document."""
+        return max(self.most, int(self.share * room / self.window(room)))
+
+
+SIZES = Sizes()
+"""LOG.md and ``benchmarks/windows.py`` have what other sizes cost and give."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """Tokenises texts window by window.
+class Window:
+    """Tokens `begin` to `end` of a document; they are the characters `start` to `stop`."""
 
-    `encode` returns the encoding of the tokenizers package. `longest_added` is the length of the
-    longest added token; `skips_spaces` says that the tokenizer has no tokens for spaces.
+    begin: int
+    end: int
+    start: int
+    stop: int
+
+
+def split(text: str, ends: Ids, size: int, overlap: int) -> list[Window]:
+    """Windows of at most `size` tokens that together are all tokens, in order.
+
+    `ends` has for each token the character at which it ends.
     """
-
-    encode: Callable[[str], Any]
-    longest_added: int
-    skips_spaces: bool
-
-    def read(self, text: str, max_tokens: int, wanted: Wanted) -> Iterator[TextTokens | None]:
-        """None after each window, so that a caller can check its deadline; then the tokens.
-
-        `ids` has over `max_tokens` entries, unless the text has fewer.
-        """
-        ids, ends = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-        read = rest = 0
-        counted = True
-        for part, stops in self._windows(text, min(max_tokens * 6, WINDOW)):
-            if read > max_tokens and wanted == "beginning":
-                counted = False
-                break
-            if read > max_tokens and wanted == "count":
-                rest += len(part)
-            else:
-                ids.append(part)
-                ends.append(stops)
-                read += len(part)
-            yield None
-        yield TextTokens(np.concatenate(ids), np.concatenate(ends), rest, counted)
-
-    def _windows(self, text: str, first: int) -> Iterator[tuple[Ids, Ids]]:
-        """(ids, ends) of windows in order; the first is of `first` characters."""
-        at, size = 0, first
-        inside = False  # in a word whose tokens are out; this window begins with its last character
-        while at < len(text):
-            end = min(at + size, len(text))
-            window = text[at:end]
-            if self.skips_spaces and window.isspace():
-                at, size, inside = end, WINDOW, False
-                yield _NONE
-                continue
-            part = _TextSlice.of(window, self.encode(window))
-            begin = part.continued() if inside else 0
-            if end == len(text):
-                yield part.tokens(begin, len(part.ids), at)
-                return
-            stop, forward, inside = self._take(part, begin, len(window), size)
-            yield part.tokens(begin, stop, at)
-            at, size = at + forward, WINDOW
-
-    def _take(
-        self, part: "_TextSlice", begin: int, length: int, size: int
-    ) -> tuple[int, int, bool]:
-        """(end token, characters to go forward, whether inside a word) of a window."""
-        if begin == len(part.ids):  # empty, or only the rest of a word
-            return begin, length - bool(begin), bool(begin)
-        if stop := part.border(begin, length - self.longest_added):
-            return stop, part.start(stop), False
-        if part.offsets[0][0] and not begin:  # spaces before the only word
-            return 0, part.offsets[0][0], False
-        if begin and part.start(begin):
-            return begin, part.start(begin), False
-        if size < WINDOW:
-            return 0, 0, False
-        if stop := part.border(begin, length):
-            return stop, part.start(stop), False
-        unknown = len(part.ids) == 1  # it stays one token, whatever follows
-        return len(part.ids), length - unknown, unknown
+    starts = np.array([0, *_sentences(text, int(ends[-1]))], np.int64)
+    borders = np.unique(np.searchsorted(ends, starts, side="right"))
+    overlap = min(overlap, size // 4)
+    windows: list[Window] = []
+    begin = 0
+    while True:
+        end = begin + size
+        end = len(ends) if end >= len(ends) else _cut(text, ends, end, begin + size // 2)
+        windows.append(_window(text, ends, begin, end))
+        if end == len(ends):
+            return windows
+        begin = max(_next_begin(text, ends, borders, end, overlap), begin + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class _TextSlice:
-    """A window's tokens, and for each its word, first and last character."""
+def choose(ids: Ids, windows: Sequence[Window], query: Ids, count: int) -> list[Window]:
+    """At most `count` of a document's windows: those that match best, best first.
 
-    window: str
-    ids: Ids
-    offsets: Sequence[tuple[int, int]]
-    words: Sequence[int | None]
-
-    @classmethod
-    def of(cls, window: str, encoding: Any) -> "_TextSlice":
-        ids = np.array(encoding.ids, np.int64)
-        return cls(window, ids, encoding.offsets, encoding.word_ids)
-
-    def tokens(self, begin: int, end: int, at: int) -> tuple[Ids, Ids]:
-        stops = np.fromiter((stop for _, stop in self.offsets[begin:end]), np.int64, end - begin)
-        return self.ids[begin:end], stops + at
-
-    def continued(self) -> int:
-        """How many tokens belong to the word that this window begins in."""
-        if not self.words or self.offsets[0][0]:
-            return 0
-        first = self.words[0]
-        return next((n for n, word in enumerate(self.words) if word != first), len(self.words))
-
-    def start(self, token: int) -> int:
-        """Where a token's word begins, with the spaces before it, which some tokenizers read."""
-        start, before = self.offsets[token][0], self.offsets[token - 1][1]
-        while start > before and self.window[start - 1].isspace():
-            start -= 1
-        return start
-
-    def border(self, begin: int, last: int) -> int:
-        """The last token that begins a word at character `last` or before; 0 if there is none."""
-        words, offsets = self.words, self.offsets
-        for token in range(len(words) - 1, max(begin, 1) - 1, -1):
-            begins = words[token] != words[token - 1] and 0 < offsets[token][0] <= last
-            if begins and self.start(token):
-                return token
-        return 0
+    `ids` are the document's tokens, `query` the query's. A window's match is the sum over the
+    query's tokens in it; a token weighs less the more of the windows have it. Of equal windows the
+    first comes first.
+    """
+    tokens = np.unique(query)
+    present = np.array([np.isin(tokens, ids[part.begin : part.end]) for part in windows])
+    weights = np.log1p(len(windows) / np.maximum(present.sum(axis=0), 1))
+    best: NDArray[np.intp] = np.argsort(-(present @ weights), kind="stable")[:count]
+    return [windows[number] for number in best.tolist()]
 
 
-_NONE = (np.empty(0, np.int64), np.empty(0, np.int64))
+def _sentences(text: str, stop: int) -> list[int]:
+    return [start for start in sentence_starts(text[:stop]) if start < stop]
+
+
+def _window(text: str, ends: Ids, begin: int, end: int) -> Window:
+    """A window of a range of tokens, with all of the characters that its tokens are part of."""
+    stop = len(text) if end == len(ends) else next_border(text, int(ends[end - 1]))
+    if not begin:
+        return Window(0, end, 0, stop)
+    start = next_border(text, int(ends[begin - 1]))
+    if start >= ends[begin]:  # the first token is a part of a character that began before it
+        return Window(begin, end, last_border(text, max(int(ends[begin]) - 1, 0)), stop)
+    while text[start].isspace():
+        start += 1
+    return Window(begin, end, start, stop)
+
+
+def _next_begin(text: str, ends: Ids, borders: Ids, end: int, overlap: int) -> int:
+    """Where a window after one that ends at `end` begins."""
+    number = int(np.searchsorted(borders, end - overlap, side="left"))
+    if number < len(borders) and borders[number] <= end:
+        return int(borders[number])
+    return _cut(text, ends, end - overlap, end - 2 * overlap)
+
+
+def _cut(text: str, ends: Ids, token: int, lowest: int) -> int:
+    """The last token at `token` or before, and after `lowest`, at which no word is split.
+
+    In a script without spaces, or in a long word, one at which no character is split.
+    """
+    candidates = range(token, max(token - _LOOK_BACK, lowest), -1)
+    for candidate in candidates:
+        before = int(ends[candidate - 1])
+        if text[before - 1 : before].isspace() or text[before : before + 1].isspace():
+            return candidate
+    clean = (n for n in candidates if ends[n - 1] < ends[n] and is_border(text, int(ends[n - 1])))
+    return next(clean, token)

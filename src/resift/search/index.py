@@ -43,7 +43,7 @@ from resift.search.options import (
 from resift.search.retrieval import Retrieved, retrieve
 from resift.search.two_stage import search
 from resift.settings import Settings, checked_settings
-from resift.types import DEPTH, Hit, Ranking
+from resift.types import DEPTH, Hit, LongDocuments, Ranking
 
 _DAY_S = 86_400.0
 _KEEP_DAYS = 7.0
@@ -185,14 +185,15 @@ class Index:
         fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain_below: float | None = None,
+        long_documents: LongDocuments = "cut",
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
         `depth` is at least `top_n`. `where` is a filter on passages (`resift.index.table.where`
         describes the language). After `max_requests` to the object store, the search makes no
-        others and ranks what it has. `exact`, `tolerance`, `fusion_weight`, `min_score` and
-        `abstain_below` are as in `Reranker.rank`; if some candidates were not read,
-        `Ranking.abstained` is False.
+        others and ranks what it has. `exact`, `tolerance`, `fusion_weight`, `min_score`,
+        `abstain_below` and `long_documents` are as in `Reranker.rank`; if some candidates were not
+        read, `Ranking.abstained` is False.
 
         `budget_ms` limits the whole call, including opening the index and loading models, which
         `load` does beforehand. A component that is not ready in time is left out, and opens in the
@@ -208,7 +209,7 @@ class Index:
         clock = Clock(budget_ms)
         options = SearchOptions(
             top_n, depth, mode, rerank, where, max_requests,
-            exact, tolerance, fusion_weight, min_score, abstain_below,
+            exact, tolerance, fusion_weight, min_score, abstain_below, long_documents,
         )  # fmt: skip
         return self._search(check_query(query), options, clock)
 
@@ -228,6 +229,7 @@ class Index:
         fusion_weight: float | None = None,
         min_score: float | None = None,
         abstain_below: float | None = None,
+        long_documents: LongDocuments = "cut",
     ) -> Ranking:
         """`search` in a thread, without blocking the event loop; raises the same errors.
 
@@ -238,7 +240,7 @@ class Index:
         clock = Clock(budget_ms)
         options = SearchOptions(
             top_n, depth, mode, rerank, where, max_requests,
-            exact, tolerance, fusion_weight, min_score, abstain_below,
+            exact, tolerance, fusion_weight, min_score, abstain_below, long_documents,
         )  # fmt: skip
         query, loop = check_query(query), asyncio.get_running_loop()
         job = self._async_searches.run(lambda: self._search(query, options, clock, loop))

@@ -13,7 +13,7 @@ from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import RankOptions, checked_flag
 from resift.rerank.values import number, whole
-from resift.types import DEPTH, Hit
+from resift.types import DEPTH, Hit, LongDocuments
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
@@ -26,8 +26,8 @@ class SearchOptions:
     `depth` is at least `top_n`. After `max_requests` to the object store, a search reads only the
     texts of the first `top_n` candidates and starts nothing else. `where` is a filter in the
     language of `resift.index.table.where`; `condition` is its parsed form. `exact`, `tolerance`,
-    `fusion_weight`, `min_score` and `abstain_below` are as in `Reranker.rank`. Raises `InputError`
-    for invalid values.
+    `fusion_weight`, `min_score`, `abstain_below` and `long_documents` are as in `Reranker.rank`.
+    Raises `InputError` for invalid values.
     """
 
     top_n: int = 10
@@ -41,6 +41,7 @@ class SearchOptions:
     fusion_weight: float | None = None
     min_score: float | None = None
     abstain_below: float | None = None
+    long_documents: LongDocuments = "cut"
     condition: Where | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class SearchOptions:
             self.tolerance,
             self.min_score,
             self.abstain_below,
+            self.long_documents,
         )
         checked = {
             "depth": checked_count("depth", self.depth),
@@ -65,6 +67,7 @@ class SearchOptions:
             "fusion_weight": rank.fusion_weight,
             "min_score": rank.min_score,
             "abstain_below": rank.abstain_below,
+            "long_documents": rank.long_documents,
             "condition": _parse(self.where),
         }
         for name, value in checked.items():
@@ -91,6 +94,7 @@ class SearchOptions:
             "fusion_weight": self.fusion_weight,
             "min_score": self.min_score,
             "abstain_below": self.abstain_below,
+            "long_documents": None if self.long_documents == "cut" else self.long_documents,
         }
         return {name: value for name, value in arguments.items() if value is not None}
 
