@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from checkpoint import WORK, make_checkpoint
+from checkpoint import WORK, make_artifact, make_checkpoint
 from manual_texts import QUERY, texts
 from onnx import TensorProto, helper, numpy_helper
 from peers import WORKLOADS
@@ -67,12 +67,7 @@ def _options() -> argparse.Namespace:
 
 def cross_encoder() -> Path:
     """The cross-encoder artifact of `peers.py`, made on first use."""
-    folder = make_checkpoint(WORK / "peers")
-    if not (folder / "resift").exists():
-        from resift.convert.convert import convert_folder
-
-        convert_folder(folder, folder / "resift", name=str(folder))
-    return folder / "resift"
+    return make_artifact(make_checkpoint(WORK / "peers"))
 
 
 def _measure(reranker: Reranker, runtime: str, rounds: int) -> dict[str, Any]:

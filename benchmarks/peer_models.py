@@ -49,7 +49,7 @@ def _export_onnx(folder: Path, file: Path) -> None:
 
     model: Any = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     model.eval()
-    names = ["input_ids", "attention_mask", "token_type_ids"]
+    names = transformers.AutoTokenizer.from_pretrained(folder).model_input_names
     feeds = tuple(torch.ones((2, 8), dtype=torch.int64) for _ in names)
     axes = {name: {0: "rows", 1: "positions"} for name in names} | {"logits": {0: "rows"}}
     file.parent.mkdir(exist_ok=True)

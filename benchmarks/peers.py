@@ -1,14 +1,15 @@
 """How fast is resift compared with its peers? Same weights, same texts, rounds interleaved.
 
     python benchmarks/peers.py [--rounds 5] [--peers-python PYTHON] [--only NAME …]
-        [--workload NAME …] [--out FILE]
+        [--workload NAME …] [--checkpoint FOLDER] [--out FILE]
 
 resift's bundled model, whose weights differ, runs too, with and without cached token states. Each
 contestant is a process with its model loaded; a round calls each of them once for every workload. A
 workload is a number of candidates, their length in tokens and the number of concurrent callers.
 Needs  pip install 'resift[convert,onnxruntime]', and for the peers, here or in the environment of
 `--peers-python`:  pip install 'sentence-transformers[onnx,openvino]' nncf flashrank fastembed
-rerankers. `--out` also writes the JSON and, beside it, a plot (SVG). Last line of stdout: JSON.
+rerankers. `--out` also writes the JSON and, beside it, a plot (SVG). `--checkpoint` takes another
+model of one logit, a transformers folder, which is copied. Last line of stdout: JSON.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checkpoint import WORK, make_checkpoint
+from checkpoint import WORK, copied_checkpoint, make_artifact, make_checkpoint
 from manual_texts import QUERY, texts
 from peer_workers import CONTESTANTS
 
@@ -42,13 +43,15 @@ class Workload:
     callers: int = 1
 
 
+KINDS = (("equal", 40, 0.0), ("short", 40, 0.4), ("mixed", 120, 0.5), ("long", 480, 0.0))
+"""Name, average length and spread. "equal" texts have one length, so that peers pad nothing."""
+
 WORKLOADS: Mapping[str, Workload] = {
-    "20 short": Workload(20, 40),
-    "20 mixed": Workload(20, 120, 0.5),
-    "100 short": Workload(100, 40),
-    "100 mixed": Workload(100, 120, 0.5),
-    "100 long": Workload(100, 480),
-    "200 mixed": Workload(200, 120, 0.5),
+    **{
+        f"{candidates} {kind}": Workload(candidates, tokens, spread)
+        for candidates in (20, 100, 200)
+        for kind, tokens, spread in KINDS
+    },
     "4 callers": Workload(50, 120, 0.5, callers=4),
     "16 callers": Workload(50, 120, 0.5, callers=16),
 }
@@ -79,7 +82,7 @@ class Worker:
 def main() -> None:
     """Make the models, run the rounds, print the table."""
     options = _options()
-    folder = _prepare(options.peers_python)
+    folder = _prepare(options.checkpoint, options.only, options.peers_python)
     with tempfile.TemporaryDirectory() as scratch:
         files = {name: _write(Path(scratch), name) for name in options.workload}
         workers = [_start(name, folder, options.peers_python) for name in options.only]
@@ -108,19 +111,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers-python", default=sys.executable)
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
     parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--checkpoint", type=Path)
     parser.add_argument("--out", type=Path)
     return parser.parse_args()
 
 
-def _prepare(python: str) -> Path:
-    """The checkpoint in the forms of all contestants."""
-    folder = make_checkpoint(WORK / "peers")
-    for name, exits in (("resift", ()), ("resift-exits", EXITS)):
-        if not (folder / name).exists():
-            from resift.convert.convert import convert_folder
-
-            made = convert_folder(folder, folder / name, name=str(folder), exits=exits)
-            print(made, file=sys.stderr)
+def _prepare(checkpoint: Path | None, contestants: Sequence[str], python: str) -> Path:
+    """The checkpoint in the forms of the contestants."""
+    folder = copied_checkpoint(checkpoint) if checkpoint else make_checkpoint(WORK / "peers")
+    make_artifact(folder)
+    if any(name.endswith("early exit") for name in contestants):
+        make_artifact(folder, EXITS)
+    if all(name.startswith("resift") for name in contestants):
+        return folder
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for manual_texts
     command = [python, str(HERE / "peer_models.py"), str(folder)]
     subprocess.run(command, check=True, stdout=sys.stderr, env=environment)

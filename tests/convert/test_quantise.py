@@ -9,8 +9,8 @@ from onnx import numpy_helper
 
 from artifacts import VOCABULARY, random_weights
 from resift.convert.layers import EncoderShape
-from resift.convert.stages import stage_graph
 from resift.convert.quantise import Quantiser, quantise, uint8_scale
+from resift.convert.stages import stage_graph
 from resift.errors import InputError
 from resift.rerank.runtimes import open_session
 
