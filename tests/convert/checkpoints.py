@@ -14,7 +14,16 @@ WORDS = [f"{first}{second}" for first in "bdfgklmnpr" for second in "aeiouyzw"]
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
-FAMILIES = ("bert", "electra", "distilbert", *ROBERTAS)
+FAMILIES = ("bert", "electra", "distilbert", *ROBERTAS, "albert", "deberta-v2", "mpnet")
+DEBERTA_V3 = {
+    "norm_rel_ebd": "layer_norm",
+    "pos_att_type": "p2c|c2p",
+    "position_biased_input": False,
+    "position_buckets": 8,
+    "relative_attention": True,
+    "share_att_key": True,
+    "type_vocab_size": 0,
+}
 MEAN = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}
 CLS = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
 NO_PROMPTS: dict[str, Any] = {"__version__": {"sentence_transformers": "2.2.2"}}
@@ -88,7 +97,7 @@ def config_of(family: str, **changes: Any) -> Any:
     """A family's own configuration at this size."""
     import transformers
 
-    roberta = family in ROBERTAS
+    roberta = family in (*ROBERTAS, "mpnet")
     common = {
         "vocab_size": len(WORDS) + 4,
         "pad_token_id": 1 if roberta else 0,
@@ -107,6 +116,12 @@ def config_of(family: str, **changes: Any) -> Any:
         for name in ("hidden_size", "intermediate_size", "num_hidden_layers"):
             del common[name]
         del common["num_attention_heads"]
+    if family == "albert":
+        common["embedding_size"] = DIM // 2
+    if family == "mpnet":
+        del common["type_vocab_size"]
+    if family == "deberta-v2":  # with the settings of deberta-v3
+        common |= DEBERTA_V3
     return transformers.AutoConfig.for_model(family, **(common | changes))
 
 
@@ -114,6 +129,8 @@ def tokenizer(family: str) -> Any:
     """Whole words and the family's own special tokens."""
     import transformers
 
+    if family in ("albert", "deberta-v2", "mpnet"):
+        return _own_tokenizer(family)
     roberta = family in ROBERTAS
     specials = ROBERTA_SPECIALS if roberta else BERT_SPECIALS
     unknown = "<unk>" if roberta else "[UNK]"
@@ -139,6 +156,28 @@ def tokenizer(family: str) -> Any:
 
 
 TYPES = "token_type_ids"
+
+
+def _own_tokenizer(family: str) -> Any:
+    """The tokenizer of a family's own kind: word pieces, or Unigram with a sign for spaces."""
+    import transformers
+
+    kinds = {"albert": "AlbertTokenizer", "deberta-v2": "DebertaV2Tokenizer"}
+    if family in kinds:
+        unknown, padding = ("<unk>", "<pad>") if family == "albert" else ("[UNK]", "[PAD]")
+        specials = [(name, 0.0) for name in (padding, unknown, "[CLS]", "[SEP]")]
+        words = [(f"\u2581{word}", -float(index)) for index, word in enumerate(WORDS)]
+        made = getattr(transformers, kinds[family])
+        return made(
+            vocab=specials + words,
+            mask_token=unknown,
+            model_max_length=POSITIONS,
+            model_input_names=["input_ids", "attention_mask", TYPES],
+        )
+    specials = ["<s>", "<pad>", "</s>", "[UNK]"]
+    vocabulary = {word: index for index, word in enumerate(specials + WORDS)}
+    made = transformers.MPNetTokenizer
+    return made(vocab=vocabulary, mask_token="[UNK]", model_max_length=POSITIONS)
 
 
 def pairs(count: int, seed: int = 5) -> list[tuple[str, str]]:

@@ -102,6 +102,8 @@ def _read(folder: Path, config: Config, family: Family) -> Checkpoint:
         )
     tokenizer = read_tokenizer(folder, len(weights[_WORDS]))
     _check_layers(weights, shape, folder)
+    if family.positions is not None:
+        shape = replace(shape, positions=family.positions(weights, config))
     limit = min(family.tokens(config), tokenizer.max_tokens)
     return Checkpoint(weights, shape, limit, tokenizer, config)
 

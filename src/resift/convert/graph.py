@@ -28,12 +28,21 @@ class GraphBuilder:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: dict[str, onnx.TensorProto] = {}
         self._names: set[str] = set()
-        self._kernels: dict[int, str] = {}
+        self._shared: dict[tuple[int, bool], str] = {}
 
     def constant(self, name: str, value: NDArray[Any]) -> str:
         if name not in self.weights:
             self.weights[name] = numpy_helper.from_array(np.array(value, order="C"), name)
         return name
+
+    def _constant_of(
+        self, name: str, weight: NDArray[np.float32], *, transposed: bool = False
+    ) -> str:
+        """A checkpoint's array as a constant, one for all that share the array."""
+        key = (id(weight), transposed)
+        if key not in self._shared:
+            self._shared[key] = self.constant(name, weight.T if transposed else weight)
+        return self._shared[key]
 
     def integers(self, *values: int) -> str:
         """An int64 constant ``(n,)``, one for all that need the same numbers."""
@@ -61,16 +70,14 @@ class GraphBuilder:
     def linear(self, name: str, x: str, weights: Weights) -> str:
         """``x @ W.T + b``, with checkpoint weights ``(out, in)``; without a bias if there is none.
 
-        Layers that share a weight array share one constant.
+        Layers that share an array share one constant.
         """
         weight = weights[f"{name}.weight"]
-        kernel = self._kernels.get(id(weight))
-        if kernel is None:
-            kernel = self._kernels[id(weight)] = self.constant(f"{name}.kernel", weight.T)
+        kernel = self._constant_of(f"{name}.kernel", weight, transposed=True)
         product = self.node("MatMul", f"{name}.matmul", x, kernel)
         if f"{name}.bias" not in weights:
             return product
-        bias = self.constant(f"{name}.bias", weights[f"{name}.bias"])
+        bias = self._constant_of(f"{name}.bias", weights[f"{name}.bias"])
         return self.node("Add", f"{name}.out", product, bias)
 
     def layer_norm(
@@ -81,8 +88,11 @@ class GraphBuilder:
         if weight is None:
             return x
         shift = weights.get(f"{name}.bias")
-        scale = self.constant(f"{name}.scale", weight)
-        bias = self.constant(f"{name}.shift", np.zeros_like(weight) if shift is None else shift)
+        scale = self._constant_of(f"{name}.scale", weight)
+        if shift is None:
+            bias = self.constant(f"{name}.shift", np.zeros_like(weight))
+        else:
+            bias = self._constant_of(f"{name}.shift", shift)
         output = output or f"{name}.out"
         return self.node("LayerNormalization", output, x, scale, bias, axis=-1, epsilon=epsilon)
 

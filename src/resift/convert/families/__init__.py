@@ -2,19 +2,25 @@
 
 from pathlib import Path
 
+from resift.convert.families.albert import ALBERT
 from resift.convert.families.bert import BERT, ELECTRA
+from resift.convert.families.deberta import DEBERTA
 from resift.convert.families.distilbert import DISTILBERT
 from resift.convert.families.family import Config, Family
 from resift.convert.families.modernbert import MODERNBERT
+from resift.convert.families.mpnet import MPNET
 from resift.convert.families.roberta import ROBERTA
 from resift.errors import ModelError
 
 FAMILIES: dict[str, Family] = {
+    "albert": ALBERT,
     "bert": BERT,
     "camembert": ROBERTA,
+    "deberta-v2": DEBERTA,
     "distilbert": DISTILBERT,
     "electra": ELECTRA,
     "modernbert": MODERNBERT,
+    "mpnet": MPNET,
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }

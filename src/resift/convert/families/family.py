@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from resift.convert.graph import Activation
 from resift.convert.layers import EncoderShape
+from resift.convert.positions import Absolute
 from resift.errors import ModelError, ModelNotFound
 from resift.files import read_regular
 
@@ -123,7 +124,8 @@ class Family:
 
     `names` are replaced in weight names, in order. `finish` makes renamed weights canonical, if
     names do not suffice. `tokens` is the most that positions allow. `head` maps the beginnings of
-    the head's names. Functions raise `ModelError` for settings that graphs cannot have.
+    the head's names. `positions` makes the positions of attention from canonical weights, if they
+    are learned. Functions raise `ModelError` for settings that graphs cannot have.
     """
 
     prefix: str
@@ -132,6 +134,7 @@ class Family:
     names: Sequence[tuple[str, str]] = ()
     head: Mapping[str, str] = field(default_factory=lambda: HEAD)
     finish: Callable[[Arrays, Config], Arrays] = unchanged
+    positions: Callable[[Arrays, Config], Absolute] | None = None
 
     def canonical(self, name: str) -> str:
         """The canonical name of a weight, if `finish` does not change it."""
@@ -142,6 +145,16 @@ class Family:
         for theirs, ours in self.names:
             name = name.replace(theirs, ours)
         return name
+
+
+def required(weights: Arrays, name: str, config: Config) -> NDArray[np.float32]:
+    """A weight that the architecture cannot be without. Raises `ModelError` if it is missing."""
+    if name not in weights:
+        raise ModelError(
+            f"{config.file.parent}: the weight {name} is missing; expected a trained model of the "
+            "kind that its config names"
+        )
+    return weights[name]
 
 
 def split_rows(weights: Arrays, name: str, *parts: str) -> Arrays:
