@@ -15,7 +15,7 @@ BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
 FAMILIES = ("bert", "electra", "distilbert", *ROBERTAS, "albert", "deberta-v2", "mpnet")
-DEBERTA_V3 = {
+DEBERTA_V3: dict[str, Any] = {
     "norm_rel_ebd": "layer_norm",
     "pos_att_type": "p2c|c2p",
     "position_biased_input": False,
@@ -29,18 +29,29 @@ CLS = {"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}
 NO_PROMPTS: dict[str, Any] = {"__version__": {"sentence_transformers": "2.2.2"}}
 
 
-def make_checkpoint(folder: Path, family: str, labels: int = 1, **changes: Any) -> Path:
-    """Write config, safetensors and tokenizer of a sequence classifier."""
+def make_checkpoint(
+    folder: Path,
+    family: str,
+    labels: int = 1,
+    *,
+    spread: float = 0.5,
+    tokens: int = POSITIONS,
+    **changes: Any,
+) -> Path:
+    """Write config, safetensors and tokenizer of a sequence classifier.
+
+    `spread` is the deviation of its weights, `tokens` the most that it reads.
+    """
     import torch
     import transformers
 
     torch.manual_seed(11)
-    config = config_of(family, num_labels=labels, **changes)
+    config = config_of(family, tokens, num_labels=labels, **changes)
     auto: Any = transformers.AutoModelForSequenceClassification
     model = auto.from_config(config)
-    _spread(model)
+    _spread(model, spread)
     model.save_pretrained(folder)
-    tokenizer(family).save_pretrained(folder)
+    tokenizer(family, tokens).save_pretrained(folder)
     return folder
 
 
@@ -82,26 +93,26 @@ def write_json(file: Path, value: Any) -> None:
     file.write_text(json.dumps(value))
 
 
-def _spread(model: Any) -> None:
+def _spread(model: Any, spread: float = 0.5) -> None:
     """Random weights, far enough apart to tell logits and vectors apart."""
     import torch
 
     for name, parameter in model.named_parameters():
-        if "LayerNorm.weight" in name or "layer_norm.weight" in name:
+        if "norm.weight" in name.lower():
             torch.nn.init.normal_(parameter, mean=1, std=0.2)
         else:
-            torch.nn.init.normal_(parameter, std=0.5)
+            torch.nn.init.normal_(parameter, std=spread)
 
 
-def config_of(family: str, **changes: Any) -> Any:
+def config_of(family: str, tokens: int = POSITIONS, **changes: Any) -> Any:
     """A family's own configuration at this size."""
     import transformers
 
     roberta = family in (*ROBERTAS, "mpnet")
-    common = {
+    common: dict[str, Any] = {
         "vocab_size": len(WORDS) + 4,
         "pad_token_id": 1 if roberta else 0,
-        "max_position_embeddings": POSITIONS + 2 if roberta else POSITIONS,
+        "max_position_embeddings": tokens + 2 if roberta else tokens,
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
         "hidden_size": DIM,
@@ -125,12 +136,12 @@ def config_of(family: str, **changes: Any) -> Any:
     return transformers.AutoConfig.for_model(family, **(common | changes))
 
 
-def tokenizer(family: str) -> Any:
+def tokenizer(family: str, tokens: int = POSITIONS) -> Any:
     """Whole words and the family's own special tokens."""
     import transformers
 
     if family in ("albert", "deberta-v2", "mpnet"):
-        return _own_tokenizer(family)
+        return _tokenizer_of_its_kind(family, tokens)
     roberta = family in ROBERTAS
     specials = ROBERTA_SPECIALS if roberta else BERT_SPECIALS
     unknown = "<unk>" if roberta else "[UNK]"
@@ -150,7 +161,7 @@ def tokenizer(family: str) -> Any:
         tokenizer_object=fast,
         unk_token=unknown,
         model_input_names=inputs if roberta or family == "distilbert" else [*inputs, TYPES],
-        model_max_length=POSITIONS,
+        model_max_length=tokens,
         **names,
     )
 
@@ -158,7 +169,7 @@ def tokenizer(family: str) -> Any:
 TYPES = "token_type_ids"
 
 
-def _own_tokenizer(family: str) -> Any:
+def _tokenizer_of_its_kind(family: str, tokens: int) -> Any:
     """The tokenizer of a family's own kind: word pieces, or Unigram with a sign for spaces."""
     import transformers
 
@@ -171,19 +182,22 @@ def _own_tokenizer(family: str) -> Any:
         return made(
             vocab=specials + words,
             mask_token=unknown,
-            model_max_length=POSITIONS,
+            model_max_length=tokens,
             model_input_names=["input_ids", "attention_mask", TYPES],
         )
-    specials = ["<s>", "<pad>", "</s>", "[UNK]"]
-    vocabulary = {word: index for index, word in enumerate(specials + WORDS)}
-    made = transformers.MPNetTokenizer
-    return made(vocab=vocabulary, mask_token="[UNK]", model_max_length=POSITIONS)
+    names = ["<s>", "<pad>", "</s>", "[UNK]", *WORDS]
+    vocabulary = {name: index for index, name in enumerate(names)}
+    return transformers.MPNetTokenizer(
+        vocab=vocabulary, mask_token="[UNK]", model_max_length=tokens
+    )
 
 
-def pairs(count: int, seed: int = 5) -> list[tuple[str, str]]:
-    """Queries of 1 to 6 words with texts of 1 to 90, so that some do not fit whole."""
+def pairs(
+    count: int, seed: int = 5, lengths: Sequence[int] = (1, 5, 12, 30, 48, 90)
+) -> list[tuple[str, str]]:
+    """Queries of 1 to 6 words with texts of these lengths; some do not fit whole in 64 tokens."""
     rng = random.Random(seed)
     return [
         (" ".join(rng.choices(WORDS, k=rng.randint(1, 6))), " ".join(rng.choices(WORDS, k=length)))
-        for length in (rng.choice([1, 5, 12, 30, 48, 90]) for _ in range(count))
+        for length in (rng.choice(lengths) for _ in range(count))
     ]

@@ -57,65 +57,83 @@ class Disentangled(Absolute):
         product = g.node("MatMul", f"{heads.name}.qk", query, key)
         total = g.node("Mul", f"{heads.name}.scaled", product, scale)
         if tables.for_queries is not None:
-            added = self._by_distance(g, heads, "c2p", query, tables.for_queries)
+            added = self._of_queries(g, heads, query, tables.for_queries)
             total = g.node("Add", f"{heads.name}.c2p.sum", total, added)
         if tables.for_keys is not None:
-            rows = g.node("Transpose", f"{heads.name}.p2c.key", heads.key, perm=[0, 2, 1, 3])
-            added = self._by_distance(g, heads, "p2c", rows, tables.for_keys)
+            added = self._of_keys(g, heads, tables.for_keys)
             total = g.node("Add", f"{heads.name}.p2c.sum", total, added)
         return total
 
-    def _by_distance(
-        self, g: GraphBuilder, heads: Heads, part: str, states: str, table: Floats
-    ) -> str:
-        """Products of queries (c2p) or keys (p2c) with the distances' embeddings.
+    def _of_queries(self, g: GraphBuilder, heads: Heads, query: str, table: Floats) -> str:
+        """Products of queries with their distances to keys, ``(rows, count, n, n)``.
 
-        `states` is ``(rows, count, n, size)``, the result ``(rows, count, queries, keys)``.
+        The product has ``2 n + 1`` columns for the distances from n to -n. A query's columns begin
+        one further left than those of the query before. So in pieces of n numbers, every second
+        piece is a query's: a copy of rows, which is the fastest in both runtimes.
         """
-        name = f"{heads.name}.{part}"
+        name, columns = f"{heads.name}.c2p", "distances.falling"
+        count = token_count(g, heads.mask)
+        if not g.has(columns):
+            falling = np.pad(self.buckets, 1, mode="edge")[::-1]
+            start = g.node("Sub", f"{columns}.start", g.integers(self.tokens), count)
+            end = g.node("Add", f"{columns}.end", g.integers(self.tokens + 1), count)
+            constant = g.constant(f"{columns}.buckets", falling)
+            g.node("Slice", columns, constant, start, end, g.integers(0))
+            sizes = (g.integers(0, 0, -1), count)
+            g.node("Concat", "distances.pieces", *sizes, axis=0)
+        constant = g.constant(f"{name}.table", table)
+        near = g.node("Gather", f"{name}.near", constant, columns, axis=2)
+        products = g.node("MatMul", f"{name}.qk", query, near)
+        pieces = g.node("Reshape", f"{name}.pieces", products, "distances.pieces")
+        end = g.integers(np.iinfo(np.int64).max)
+        return g.node("Slice", name, pieces, g.integers(1), end, g.integers(2), g.integers(2))
+
+    def _of_keys(self, g: GraphBuilder, heads: Heads, table: Floats) -> str:
+        """Products of keys with their distances to queries, ``(rows, count, n, n)``.
+
+        The product has a row per key, the result a column, so numbers are picked one by one: by one
+        index along a flat axis, which is faster than the copy above with a transposition, and much
+        faster than GatherElements.
+        """
+        name = f"{heads.name}.p2c"
         first, end = self._reach(g, heads)
+        key = g.node("Transpose", f"{name}.key", heads.key, perm=[0, 2, 1, 3])
         constant = g.constant(f"{name}.table", table)
         near = g.node("Slice", f"{name}.near", constant, first, end, g.integers(2))
-        products = g.node("MatMul", f"{name}.qk", states, near)
-        # One index along a flat axis: a Gather with it is much faster than GatherElements.
+        products = g.node("MatMul", f"{name}.qk", key, near)
         flat = g.reshape(f"{name}.flat", products, 0, 0, -1)
-        return g.node("Gather", name, flat, self._indices(g, heads, part), axis=2)
+        return g.node("Gather", name, flat, self._indices(g, heads), axis=2)
 
     def _reach(self, g: GraphBuilder, heads: Heads) -> tuple[str, str]:
-        """The first column that a row of this length needs, and the end, int64 ``(1,)`` each."""
+        """The first column that rows of this length need, and the end, int64 ``(1,)`` each."""
         first, end = "distances.first", "distances.end"
         if not g.has(first):
-            columns = g.constant("distances.buckets", self.buckets)
+            buckets = g.constant("distances.buckets", self.buckets)
             count = token_count(g, heads.mask)
             lowest = g.node("Sub", "distances.lowest", g.integers(self.tokens), count)
-            g.node("Gather", first, columns, lowest)
+            g.node("Gather", first, buckets, lowest)
             highest = g.node("Add", "distances.highest", g.integers(self.tokens - 2), count)
-            last = g.node("Gather", "distances.last", columns, highest)
+            last = g.node("Gather", "distances.last", buckets, highest)
             g.node("Add", end, last, g.integers(1))
         return first, end
 
-    def _indices(self, g: GraphBuilder, heads: Heads, part: str) -> str:
-        """Where a query's and a key's number is in flat products, int64 ``(queries, keys)``."""
-        name = f"distances.{part}"
+    def _indices(self, g: GraphBuilder, heads: Heads) -> str:
+        """Where the number of a query and a key is in flat products, int64 ``(queries, keys)``."""
+        name = "distances.indices"
         if g.has(name):
             return name  # it is the same in every layer
         first, end = self._reach(g, heads)
-        columns, positions = "distances.columns", "distances.positions"
-        if not g.has(columns):
-            zero, one = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
-            count = g.node("Squeeze", "distances.count", token_count(g, heads.mask))
-            g.node("Range", positions, zero, count, one)
-            upright = g.reshape("distances.upright", positions, -1, 1)
-            difference = g.node("Sub", "distances.difference", upright, positions)
-            shifted = g.node("Add", "distances.shifted", difference, g.integers(self.tokens - 1))
-            buckets = g.constant("distances.buckets", self.buckets)
-            picked = g.node("Gather", "distances.picked", buckets, shifted)
-            g.node("Sub", columns, picked, first)
-            g.node("Sub", "distances.width", end, first)
-        starts = g.node("Mul", f"{name}.starts", positions, "distances.width")
-        if part == "c2p":  # products have a row per query, else a row per key
-            starts = g.reshape(f"{name}.starts.upright", starts, -1, 1)
-        return g.node("Add", name, columns, starts)
+        zero, one = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
+        count = g.node("Squeeze", "distances.count", token_count(g, heads.mask))
+        keys = g.node("Range", "distances.keys", zero, count, one)
+        queries = g.reshape("distances.queries", keys, -1, 1)
+        difference = g.node("Sub", "distances.difference", queries, keys)
+        shifted = g.node("Add", "distances.shifted", difference, g.integers(self.tokens - 1))
+        buckets = g.constant("distances.buckets", self.buckets)
+        picked = g.node("Gather", "distances.picked", buckets, shifted)
+        columns = g.node("Sub", "distances.columns", picked, first)
+        width = g.node("Sub", "distances.width", end, first)
+        return g.node("Add", name, columns, g.node("Mul", "distances.rows", keys, width))
 
     def _logits_of_first(
         self, g: GraphBuilder, heads: Heads, query: str, key: str, tables: DistanceTables

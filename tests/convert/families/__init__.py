@@ -1,0 +1,1 @@
+"""Tests of the architectures that can be converted."""
