@@ -4,6 +4,7 @@ The reference is a loop over queries and keys in float64. A row's logit does not
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -108,7 +109,7 @@ def test_padding_changes_nothing(first_only: bool, runtime: str, tmp_path: Path)
     results = []
     for tokens in (9, 16, TOKENS):
         padded = [np.pad(state, ((0, 0), (0, tokens - 9), (0, 0), (0, 0))) for state in states]
-        feeds = dict(zip(("query", "key", "value"), padded, strict=True))
+        feeds: dict[str, NDArray[Any]] = dict(zip(("query", "key", "value"), padded, strict=True))
         feeds["query"] = feeds["query"][:, :1] if first_only else feeds["query"]
         feeds["attention_mask"] = np.array([[1] * 9 + [0] * (tokens - 9)] * ROWS)
         results.append(session.run(feeds)["x.flat"][:, :9])
