@@ -97,8 +97,8 @@ def test_mixed_values_are_those_of_a_loop(
         query, key, value = (normal(ROWS, tokens, COUNT, SIZE) for _ in range(3))
         query = query[:, :1] if first_only else query
         mask = np.ones((ROWS, tokens), np.int64)
-        feeds = {"query": query, "key": key, "value": value, "attention_mask": mask}
-        actual = session.run(feeds)["x.flat"]
+        feeds: dict[str, NDArray[Any]] = {"query": query, "key": key, "value": value}
+        actual = session.run(feeds | {"attention_mask": mask})["x.flat"]
         np.testing.assert_allclose(actual, expected(kind, query, key, value), atol=1e-5)
 
 
@@ -109,7 +109,7 @@ def test_padding_changes_nothing(first_only: bool, runtime: str, tmp_path: Path)
     results = []
     for tokens in (9, 16, TOKENS):
         padded = [np.pad(state, ((0, 0), (0, tokens - 9), (0, 0), (0, 0))) for state in states]
-        feeds: dict[str, NDArray[Any]] = dict(zip(("query", "key", "value"), padded, strict=True))
+        feeds: dict[str, Any] = dict(zip(("query", "key", "value"), padded, strict=True))
         feeds["query"] = feeds["query"][:, :1] if first_only else feeds["query"]
         feeds["attention_mask"] = np.array([[1] * 9 + [0] * (tokens - 9)] * ROWS)
         results.append(session.run(feeds)["x.flat"][:, :9])
