@@ -57,7 +57,6 @@ def test_logits_in_the_shape_of_albert_base(tmp_path: Path) -> None:
         hidden_size=768,
         intermediate_size=3072,
         embedding_size=128,
-        vocab_size=1000,
     )
 
 

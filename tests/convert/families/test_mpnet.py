@@ -44,7 +44,6 @@ def test_logits_in_the_shape_of_mpnet_base(tmp_path: Path) -> None:
         num_attention_heads=12,
         hidden_size=768,
         intermediate_size=3072,
-        vocab_size=1000,
     )
 
 
