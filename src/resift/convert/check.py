@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
+from resift.rerank import artifact
 
 MIN_SPEARMAN = 0.995
 MAX_FLOAT_SHARE = 0.5  # of the work; with more of it float32, int8 is not worth its errors
@@ -61,6 +62,19 @@ class CheckReport:
     float_layers: tuple[str, ...]
     quantiser: str
     seconds: float
+
+    def recorded(self) -> artifact.Agreement:
+        """As the manifest has it."""
+        measured = self.agreement
+        return artifact.Agreement(
+            is_int8=self.is_int8,
+            spearman=_rounded(measured.spearman),
+            top10_overlap=_rounded(measured.top10_overlap),
+            pairs=measured.pairs,
+            max_difference=round(measured.max_difference, 5),
+            float_layers=self.float_layers,
+            quantiser=self.quantiser,
+        )
 
     def __str__(self) -> str:
         agreement = self.agreement
@@ -189,6 +203,10 @@ def _most_layers(order: Sequence[str], work: Mapping[str, float]) -> int:
 def _closeness(candidate: Candidate[Any]) -> float:
     spearman = candidate.agreement.spearman
     return 1.0 if spearman is None else spearman
+
+
+def _rounded(share: float | None) -> float | None:
+    return None if share is None else round(share, 5)
 
 
 def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

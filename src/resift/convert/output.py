@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.quantise import QUANTISER
 from resift.errors import OutputError
 from resift.files import reason
 from resift.rerank.artifact import (
+    Agreement,
     Kind,
     Manifest,
     ReferencePair,
@@ -26,31 +28,34 @@ from resift.rerank.artifact import (
 REFERENCE_PAIRS = 8
 FP32_TOLERANCE = 1e-3  # of a number on another runtime or processor
 INT8_TOLERANCE = 0.05  # the same for int8, as a share of the numbers' range
-QUANTISATION = "static int8 (NNCF), uint8 activations; embeddings int8 by row"
+QUANTISATION = f"static int8 ({QUANTISER}), uint8 activations; embeddings int8 by row"
+FLOAT32 = "none: float32"
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """The largest difference of logits, or an embedder's cosines, from the checkpoint's.
+    """The largest difference of logits, or an embedder's cosines, from those in float32.
 
-    `explained` has for each exit the share of the final logits' variance within a query that it
-    explains on held-out pairs. `similarity` has for an embedder the mean and the lowest cosine
-    between its vectors and the checkpoint's.
+    `report` is the check of int8, None for float32 and for an embedder. `explained` has for each
+    exit the share of the final logits' variance within a query that it explains on held-out pairs.
+    `similarity` has for an embedder the mean and the lowest cosine between its vectors and those in
+    float32.
     """
 
     quantisation: str
     max_difference: float
     pairs: int
     megabytes: float
+    report: Agreement | None = None
     explained: tuple[float, ...] = ()
     similarity: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """The numbers of artifact and checkpoint for the same `pairs`, ``(n,)`` each."""
+    """The numbers of artifact and float32 model for the same `pairs`, ``(n,)`` each."""
 
     pairs: Sequence[tuple[str, str]]
     artifact: Numbers
@@ -85,19 +90,18 @@ def new_manifest(
     """
     is_folder = Path(checkpoint).exists()
     base_model = Path(checkpoint).resolve().name if is_folder else checkpoint
-    makers = ("onnx", "openvino", "nncf") if int8 else ("onnx", "openvino")
     return Manifest(
         name=Path(base_model).name,
         kind=kind,
         base_model=base_model,
         licence="as the checkpoint's",
-        quantisation=QUANTISATION if int8 else "none: float32",
+        quantisation=QUANTISATION if int8 else FLOAT32,
         max_tokens=max_tokens,
         stages=tuple(stages),
         tolerance=FP32_TOLERANCE,
         reference=(),
         files={file.name: sha256(file) for file in sorted(folder.iterdir())},
-        made_with={name: version(name) for name in makers},
+        made_with={name: version(name) for name in ("onnx", "openvino")},
     )
 
 

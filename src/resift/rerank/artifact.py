@@ -18,7 +18,8 @@ from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreSca
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.values import is_newer
 
-FORMAT = 3
+FORMAT = 4
+READABLE = (3, FORMAT)  # 4 adds the revision, the label and the report
 CONVERTER_VERSION = 1
 """Part of the name of every stored model: raise it whenever `convert` would write other files."""
 
@@ -58,6 +59,25 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class Agreement:
+    """How an int8 model orders candidates beside its float32 model, measured at the conversion.
+
+    `spearman` is the mean rank correlation within a query, and `top10_overlap` the share of the
+    best ten that are the same, over `pairs` that did not set activation ranges; both are None if
+    float32 logits do not vary. `max_difference` is of logits. `float_layers` stayed float32. If
+    `is_int8` is False, the float32 model was kept, and this is the best int8 model's.
+    """
+
+    is_int8: bool
+    spearman: float | None
+    top10_overlap: float | None
+    pairs: int
+    max_difference: float
+    float_layers: tuple[str, ...] = ()
+    quantiser: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The contents of ``manifest.json``.
 
@@ -70,7 +90,8 @@ class Manifest:
     which is used only with them. `exits` has an entry for each stage but the last. `calibration` is
     None if there were no judgments. `files` maps names to SHA-256. `pooling` turns token states
     into a vector. `query_prompt` is put before queries, `passage_prompt` before an embedder's
-    passages.
+    passages. `revision` is the commit of `base_model`, `label` the relevance column that the caller
+    chose, `report` the check of the conversion.
     """
 
     name: str
@@ -93,6 +114,9 @@ class Manifest:
     pooling: Pooling = "mean"
     query_prompt: str = ""
     passage_prompt: str = ""
+    revision: str | None = None
+    label: str | int | None = None
+    report: Agreement | None = None
     format: int = FORMAT
 
     @property
@@ -190,7 +214,7 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not readable as JSON ({error})") from error
     format_ = values.get("format") if isinstance(values, dict) else None
-    if format_ != FORMAT:
+    if format_ not in READABLE:
         remedy = "update resift" if is_newer(format_, FORMAT) else "convert it again"
         raise ArtifactError(
             f"{path}: format {shown(format_)}, this resift reads {FORMAT}; {remedy}"
@@ -216,6 +240,8 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values["exits"] = tuple(_exit(**exit_) for exit_ in values.get("exits", ()))
     calibration = values.get("calibration")
     values["calibration"] = calibration and _calibration(**calibration)
+    report = values.get("report")
+    values["report"] = report and _agreement(**report)
     if not values["stages"]:
         raise ValueError("stages are empty, expected at least one ONNX file")
     files = values["files"]
@@ -253,6 +279,14 @@ def _reference(query: str, text: str, logit: float, logit_fp32: float) -> Refere
 
 def _calibration(plain: dict[str, Any], fused: dict[str, Any], pairs: int) -> ModelCalibration:
     return ModelCalibration(Platt(**plain), Platt(**fused), pairs)
+
+
+def _agreement(float_layers: list[str], **numbers: Any) -> Agreement:
+    agreement = Agreement(**numbers, float_layers=tuple(float_layers))
+    shares = (agreement.spearman, agreement.top10_overlap, agreement.max_difference)
+    if not all(share is None or _is_finite(share) for share in shares):
+        raise ValueError("a report's figures must be numbers")
+    return agreement
 
 
 def _exit(levels: list[float], gains: list[float], pairs: int) -> Exit:
