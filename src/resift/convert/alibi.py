@@ -36,10 +36,10 @@ class Alibi(Absolute):
 
     def _distances(self, g: GraphBuilder, heads: Heads) -> str:
         """Float32 ``(queries, tokens)``."""
-        zero, one = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
+        start, step = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
         name = f"alibi.{heads.queries}"
         count = g.node("Squeeze", f"{name}.count", token_count(g, heads.mask))
-        whole = g.node("Range", f"{name}.whole", zero, count, one)
+        whole = g.node("Range", f"{name}.whole", start, count, step)
         keys = g.node("Cast", f"{name}.keys", whole, to=TensorProto.FLOAT)
         if heads.first_only:
             return keys  # the first token is at 0
