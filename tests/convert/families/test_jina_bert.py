@@ -218,14 +218,6 @@ def test_eight_heads_have_the_slopes_that_the_paper_lists() -> None:
     np.testing.assert_allclose(slopes(8), [2.0**-n for n in range(1, 9)])
 
 
-def test_distance_counts_in_both_directions(tmp_path: Path) -> None:
-    """A bias of one direction only would pass on pairs whose logits it hardly moves."""
-    positions: Any = read_cross_encoder(make(tmp_path / "checkpoint")).shape.positions
-    np.testing.assert_array_equal(positions.bias, positions.bias[:, ::-1])
-    assert positions.bias.shape == (4, 2 * TOKENS - 1)
-    np.testing.assert_allclose(positions.bias[0, TOKENS - 1 : TOKENS + 2], [0, -0.25, -0.5])
-
-
 @pytest.mark.parametrize(
     ("values", "is_jina"),
     [

@@ -349,7 +349,7 @@ def test_the_real_shape_gives_the_logits_of_transformers(tmp_path: Path) -> None
     folder = make(tmp_path / "checkpoint", REAL)
     gte = as_gte(folder, rope_parameters=spread_angles(20_000, 8, 64))
     examples = mixed_pairs(200)
-    expected = transformers_logits(gte, examples, 2_000)
+    expected = transformers_logits(gte, examples, 8_192)
     for runtime in ("openvino", "onnxruntime"):
         actual = graph_logits(folder, examples, tmp_path, runtime)
         np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)

@@ -5,14 +5,11 @@ be longer than those of the training. Most feed-forward networks are gated. Its 
 ``model_type``.
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
+from resift.convert.alibi import Alibi
 from resift.convert.families import bert
 from resift.convert.families.family import Arrays, Config, Family, split_rows
 from resift.convert.graph import Activation
 from resift.convert.layers import EncoderShape
-from resift.convert.positions import Biased
 from resift.errors import ModelError
 
 NAMES = (
@@ -44,7 +41,7 @@ def _shape(config: Config) -> EncoderShape:
         heads=heads,
         epsilon=config.number("layer_norm_eps", default=1e-12),
         activation=_activation(config),
-        positions=Biased(_bias(heads, bert.tokens(config))),
+        positions=Alibi(slopes(heads)),
     )
 
 
@@ -59,12 +56,6 @@ def _activation(config: Config) -> Activation:
             f"expected {UNGATED} or one of {', '.join(GATES)}"
         )
     return GATES[kind]
-
-
-def _bias(heads: int, tokens: int) -> NDArray[np.float32]:
-    """What each head adds per distance: ``(heads, 2 * tokens - 1)``."""
-    distances = np.abs(np.arange(1 - tokens, tokens))
-    return np.outer(-np.array(slopes(heads)), distances).astype(np.float32)
 
 
 def slopes(heads: int) -> list[float]:

@@ -1,0 +1,47 @@
+"""Attention that falls off with distance in a straight line (ALiBi, arXiv:2108.12409).
+
+`Biased` could hold the same numbers. A product makes them without a table, so that a runtime which
+joins elementwise operations writes ``(rows, heads, tokens, tokens)`` once and not twice: the most
+memory that a long row takes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from onnx import TensorProto
+
+from resift.convert.graph import GraphBuilder
+from resift.convert.heads import Heads, token_count
+from resift.convert.positions import Absolute
+
+
+@dataclass(frozen=True, slots=True)
+class Alibi(Absolute):
+    """Takes ``slopes[head] * |key position - query position|`` off the logits of all layers."""
+
+    folds_first_token: ClassVar[bool] = False
+
+    slopes: Sequence[float]
+
+    def mask(self, g: GraphBuilder, heads: Heads) -> str:
+        name = f"alibi.{heads.queries}.mask"
+        if g.has(name):
+            return name  # it is the same in every layer
+        falls = -np.array(self.slopes, np.float32)[:, None, None]
+        distances = self._distances(g, heads)
+        bias = g.node("Mul", f"{name}.bias", distances, g.constant("alibi.falls", falls))
+        return g.node("Add", name, bias, heads.mask)
+
+    def _distances(self, g: GraphBuilder, heads: Heads) -> str:
+        """Float32 ``(queries, tokens)``."""
+        start, step = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
+        name = f"alibi.{heads.queries}"
+        count = g.node("Squeeze", f"{name}.count", token_count(g, heads.mask))
+        whole = g.node("Range", f"{name}.whole", start, count, step)
+        keys = g.node("Cast", f"{name}.keys", whole, to=TensorProto.FLOAT)
+        if heads.first_only:
+            return keys  # the first token is at 0
+        difference = g.node("Sub", f"{name}.difference", keys, g.reshape(f"{name}.up", keys, -1, 1))
+        return g.node("Abs", f"{name}.distances", difference)
