@@ -49,12 +49,10 @@ class GraphBuilder:
         """Whether a node of this name was added."""
         return name in self._names
 
-    def split(self, name: str, x: str, parts: int) -> list[str]:
-        """Equal parts of the last axis."""
-        outputs = [f"{name}.{number}" for number in range(parts)]
-        node = helper.make_node("Split", [x], outputs, name=name, axis=-1, num_outputs=parts)
-        self.nodes.append(node)
-        return outputs
+    def slice(self, name: str, x: str, axis: int, start: int, stop: int) -> str:
+        """``x[start:stop]`` along an axis."""
+        ends = (self.integers(start), self.integers(stop), self.integers(axis))
+        return self.node("Slice", name, x, *ends)
 
     def reshape(self, name: str, x: str, *sizes: int) -> str:
         """`x` with new sizes; 0 keeps a size and -1 is what remains."""

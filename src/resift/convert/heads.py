@@ -30,13 +30,8 @@ class Heads:
 
     def beginning(self, g: GraphBuilder, tokens: int) -> "Heads":
         """The same queries with the first `tokens` keys."""
-        start, end = g.integers(0), g.integers(tokens)
-
-        def first(part: str, x: str, axis: int) -> str:
-            return g.node("Slice", f"{self.name}.{part}.near", x, start, end, g.integers(axis))
-
         key, value, mask = (
-            first(part, getattr(self, part), axis)
+            g.slice(f"{self.name}.{part}.near", getattr(self, part), axis, 0, tokens)
             for part, axis in (("key", 1), ("value", 1), ("mask", 3))
         )
         return replace(self, key=key, value=value, mask=mask)

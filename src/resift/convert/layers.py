@@ -185,18 +185,15 @@ def _attention_of_first_token(
 
 
 def _feed_forward(g: GraphBuilder, name: str, x: str, weights: Weights, shape: EncoderShape) -> str:
-    """Two linear layers with an activation between them, or a gate.
+    """Two linear layers with an activation between them, and a gate if there is one.
 
-    A first layer twice as wide as the second one reads is gated (arXiv:2002.05202): its first half
-    is activated and multiplied by its second half.
+    A gate is a third linear layer beside the first, by which its activated values are multiplied
+    (arXiv:2002.05202).
     """
     x = g.layer_norm(f"{name}.intermediate.LayerNorm", x, weights, shape.epsilon)
     wide = g.linear(f"{name}.intermediate.dense", x, weights)
-    read = weights[f"{name}.output.dense.weight"].shape[1]
-    gate = None
-    if len(weights[f"{name}.intermediate.dense.weight"]) == 2 * read:
-        wide, gate = g.split(f"{name}.intermediate.parts", wide, 2)
     active = g.activation(f"{name}.intermediate.activated", wide, shape.activation)
-    if gate is not None:
+    if f"{name}.intermediate.gate.weight" in weights:
+        gate = g.linear(f"{name}.intermediate.gate", x, weights)
         active = g.node("Mul", f"{name}.intermediate.gated", active, gate)
     return g.linear(f"{name}.output.dense", active, weights)

@@ -106,44 +106,52 @@ class Rotary(Absolute):
     tokens: int
 
     def mix(self, g: GraphBuilder, heads: Heads) -> str:
-        layer, plain = self.layers[heads.layer], Absolute()
-        heads = replace(heads, key=self._turn(g, heads, "key", layer.angles))
+        layer = self.layers[heads.layer]
+        key = self._turn(g, heads, "key", layer.angles)
+        query = heads.query
         if not heads.first_only:  # the first token's angle is 0
-            heads = replace(heads, query=self._turn(g, heads, "query", layer.angles))
+            query = self._turn(g, heads, "query", layer.angles)
+        heads = replace(heads, query=query, key=key)
         if not layer.window:
-            return plain.mix(g, heads)
+            return Absolute().mix(g, heads)
         if heads.first_only:
-            return plain.mix(g, heads.beginning(g, layer.window + 1))
+            return Absolute().mix(g, heads.beginning(g, layer.window + 1))
         blocks = Blocks(g, heads, layer.window)
-        return blocks.join(plain.mix(g, blocks.heads))
+        return blocks.join(Absolute().mix(g, blocks.heads))
 
     def _turn(self, g: GraphBuilder, heads: Heads, part: str, angles: tuple[float, ...]) -> str:
-        """``(a, b)``, the two halves of a head, → ``(a cos - b sin, b cos + a sin)``."""
-        name = f"{heads.name}.{part}"
+        """``x cos + (-b, a) sin``, where a and b are the two halves of each head of x.
+
+        In this form, by heads and with slices, OpenVINO runs it as one operator.
+        """
+        name, half = f"{heads.name}.{part}", heads.size // 2
         cosine, sine = self._tables(g, heads.mask, angles)
-        a, b = g.split(f"{name}.parts", heads.key if part == "key" else heads.query, 2)
-        first = g.node(
-            "Sub",
-            f"{name}.turned.first",
-            g.node("Mul", f"{name}.first.cos", a, cosine),
-            g.node("Mul", f"{name}.second.sin", b, sine),
+        x = heads.key if part == "key" else heads.query
+        x = g.node("Transpose", f"{name}.by_head", x, perm=[0, 2, 1, 3])
+        a = g.slice(f"{name}.a", x, 3, 0, half)
+        b = g.slice(f"{name}.b", x, 3, half, heads.size)
+        minus = g.constant("minus", np.array(-1.0, np.float32))
+        across = g.node(
+            "Concat", f"{name}.across", g.node("Mul", f"{name}.minus", b, minus), a, axis=-1
         )
-        second = g.node(
+        turned = g.node(
             "Add",
-            f"{name}.turned.second",
-            g.node("Mul", f"{name}.second.cos", b, cosine),
-            g.node("Mul", f"{name}.first.sin", a, sine),
+            f"{name}.turned",
+            g.node("Mul", f"{name}.cos", x, cosine),
+            g.node("Mul", f"{name}.sin", across, sine),
         )
-        return g.node("Concat", f"{name}.turned", first, second, axis=-1)
+        return g.node("Transpose", f"{name}.by_token", turned, perm=[0, 2, 1, 3])
 
     def _tables(self, g: GraphBuilder, mask: str, angles: tuple[float, ...]) -> list[str]:
-        """Cosines and sines of the positions at hand, ``(tokens, 1, size / 2)``."""
+        """Cosines and sines of the positions at hand, ``(1, 1, tokens, size)``."""
         number = list(dict.fromkeys(layer.angles for layer in self.layers)).index(angles)
-        turns = np.outer(np.arange(self.tokens, dtype=np.float32), np.array(angles, np.float32))
+        turns = np.outer(
+            np.arange(self.tokens, dtype=np.float32), np.array([*angles, *angles], np.float32)
+        )
         tables = []
         for function, name in ((np.cos, f"rotary.{number}.cos"), (np.sin, f"rotary.{number}.sin")):
             if not g.has(name):
-                table = g.constant(f"{name}.table", function(turns)[:, None])
-                g.node("Slice", name, table, g.integers(0), token_count(g, mask), g.integers(0))
+                table = g.constant(f"{name}.table", function(turns)[None, None])
+                g.node("Slice", name, table, g.integers(0), token_count(g, mask), g.integers(2))
             tables.append(name)
         return tables

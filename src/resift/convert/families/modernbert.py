@@ -89,11 +89,13 @@ def tokens(config: Config) -> int:
 
 
 def _finish(weights: Arrays, config: Config) -> Arrays:
-    """Queries, keys and values apart."""
+    """Queries, keys and values apart, and the feed-forward's first half and its gate."""
     for index in range(config.whole("num_hidden_layers")):
         name = f"encoder.layer.{index}"
         parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
         weights = split_rows(weights, f"{name}.attn.Wqkv", *parts)
+        wide = f"{name}.intermediate"
+        weights = split_rows(weights, f"{wide}.dense", f"{wide}.dense", f"{wide}.gate")
     return weights
 
 
