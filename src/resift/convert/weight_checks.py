@@ -19,6 +19,7 @@ _QUERY, _KEY, _VALUE = (f"attention.self.{part}.weight" for part in ("query", "k
 _MIXED, _WIDE, _NARROW = (
     f"{part}.dense.weight" for part in ("attention.output", "intermediate", "output")
 )
+_GATE = "intermediate.gate.weight"
 _PARTS = (_QUERY, _KEY, _VALUE, _MIXED, _WIDE, _NARROW)
 _NORMS_AFTER = ("attention.output.LayerNorm.weight", "output.LayerNorm.weight")
 _NORM_BEFORE = "intermediate.LayerNorm.weight"
@@ -96,10 +97,9 @@ def _sizes(weights: Arrays, shape: EncoderShape) -> Iterator[tuple[str, Size]]:
     for index in range(shape.layers):
         layer = f"encoder.layer.{index}."
         values, read = len(weights[layer + _VALUE]), weights[layer + _NARROW].shape[-1]
-        gated = len(weights[layer + _WIDE]) == 2 * read
         yield from ((layer + name, (values, dim)) for name in (_QUERY, _KEY, _VALUE))
         yield layer + _MIXED, (dim, values)
-        yield layer + _WIDE, (2 * read if gated else read, dim)
+        yield from ((layer + name, (read, dim)) for name in (_WIDE, _GATE))
         yield layer + _NARROW, (dim, read)
     yield "head.dense.weight", (None, dim)
     pooled = weights.get("head.dense.weight")
