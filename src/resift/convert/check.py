@@ -1,7 +1,7 @@
 """Does an int8 model order candidates as its float32 model does? If not, layers stay float32.
 
-Logits of both are compared on candidate lists that did not set the activation ranges. What counts
-is the order within a list, because between queries logits differ for reasons that no ranking sees.
+Logits of both are compared on candidate lists that did not set the activation ranges. The rank
+correlation over all pairs decides. Those within each list, which a ranking shows, are recorded too.
 """
 
 import time
@@ -31,13 +31,15 @@ Logits = Sequence[NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How alike two models order candidates: means over the lists whose float32 logits vary.
+    """How alike two models order pairs.
 
-    `spearman` is the rank correlation within a list, `top10_overlap` the share of the best ten that
-    are the same. Both are None if no list's logits vary. `max_difference` is over all logits.
+    `spearman` is the rank correlation over all pairs, None if their float32 logits do not vary.
+    `within_query` is its mean over lists, `top10_overlap` the share of a list's best ten that are
+    the same; None if no list's logits vary. `max_difference` is over all logits.
     """
 
     spearman: float | None
+    within_query: float | None
     top10_overlap: float | None
     pairs: int
     max_difference: float
@@ -69,6 +71,7 @@ class CheckReport:
         return artifact.Agreement(
             is_int8=self.is_int8,
             spearman=_rounded(measured.spearman),
+            within_query=_rounded(measured.within_query),
             top10_overlap=_rounded(measured.top10_overlap),
             pairs=measured.pairs,
             max_difference=round(measured.max_difference, 5),
@@ -78,11 +81,13 @@ class CheckReport:
 
     def __str__(self) -> str:
         agreement = self.agreement
-        if agreement.spearman is None or agreement.top10_overlap is None:
+        if agreement.spearman is None:
             order = "float32 logits do not vary, so there is no order to compare"
         else:
-            order = (
-                f"Spearman {agreement.spearman:.4f} within queries, top-{TOP} overlap "
+            order = f"Spearman {agreement.spearman:.4f}"
+        if agreement.within_query is not None and agreement.top10_overlap is not None:
+            order += (
+                f", {agreement.within_query:.4f} within queries, top-{TOP} overlap "
                 f"{agreement.top10_overlap:.3f}"
             )
         measured = f"{order}; {agreement.pairs} pairs, difference {agreement.max_difference:.3f}"
@@ -111,9 +116,11 @@ def compare(exact: Logits, rounded: Logits) -> Agreement:
         )
     both = zip(exact, rounded, strict=True)
     lists = [(x.astype(np.float64), y.astype(np.float64)) for x, y in both]
+    every, other = (np.concatenate(parts) for parts in zip(*lists, strict=True))
     ordered = [(x, y) for x, y in lists if len(x) > 1 and float(x.std()) > ROUNDING]
     return Agreement(
-        spearman=float(np.mean([_spearman(x, y) for x, y in ordered])) if ordered else None,
+        spearman=_spearman(every, other) if float(every.std()) > ROUNDING else None,
+        within_query=float(np.mean([_spearman(x, y) for x, y in ordered])) if ordered else None,
         top10_overlap=float(np.mean([_overlap(x, y) for x, y in ordered])) if ordered else None,
         pairs=sum(sizes),
         max_difference=max(float(np.abs(x - y).max()) for x, y in lists if len(x)),

@@ -62,14 +62,16 @@ class Exit:
 class Agreement:
     """How an int8 model orders candidates beside its float32 model, measured at the conversion.
 
-    `spearman` is the mean rank correlation within a query, and `top10_overlap` the share of the
-    best ten that are the same, over `pairs` that did not set activation ranges; both are None if
-    float32 logits do not vary. `max_difference` is of logits. `float_layers` stayed float32. If
-    `is_int8` is False, the float32 model was kept, and this is the best int8 model's.
+    `spearman` is the rank correlation over `pairs` that did not set activation ranges,
+    `within_query` its mean over queries, `top10_overlap` the share of a query's best ten that are
+    the same; each is None if float32 logits do not vary. `max_difference` is of logits.
+    `float_layers` stayed float32. If `is_int8` is False, the float32 model was kept, and this is
+    the best int8 model's.
     """
 
     is_int8: bool
     spearman: float | None
+    within_query: float | None
     top10_overlap: float | None
     pairs: int
     max_difference: float
@@ -283,7 +285,12 @@ def _calibration(plain: dict[str, Any], fused: dict[str, Any], pairs: int) -> Mo
 
 def _agreement(float_layers: list[str], **numbers: Any) -> Agreement:
     agreement = Agreement(**numbers, float_layers=tuple(float_layers))
-    shares = (agreement.spearman, agreement.top10_overlap, agreement.max_difference)
+    shares = (
+        agreement.spearman,
+        agreement.within_query,
+        agreement.top10_overlap,
+        agreement.max_difference,
+    )
     if not all(share is None or _is_finite(share) for share in shares):
         raise ValueError("a report's figures must be numbers")
     return agreement
