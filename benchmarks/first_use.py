@@ -1,6 +1,6 @@
 """How long does `Reranker("OWNER/NAME")` take, the first time and after that?
 
-    python benchmarks/first_use.py [--shape NAME] [--rounds 3]
+    PYTHONPATH=tests python benchmarks/first_use.py [--shape NAME] [--rounds 3]
 
 A hub on the loopback serves a checkpoint of that shape (`shapes.py`). Each round has an empty
 cache. First: a new process fetches, converts, checks and stores the model, and ranks 20 texts.

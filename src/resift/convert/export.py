@@ -30,11 +30,13 @@ from resift.rerank.artifact import TOKENIZER, Agreement
 from resift.rerank.batching import schedule
 from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.runtimes import Session, open_session
-from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
+from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer, pad
 
 MIN_KNOWN = 0.5  # of the lists; with fewer, the model does not know the texts' language
 
 Logits = list[NDArray[np.float32]]
+StageRuns = list[tuple[Feeds, Feeds]]
+"""Inputs and outputs of each stage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +114,12 @@ def write_stages(export: Export, *, int8: bool) -> Stages:
     sessions = [open_session(file) for file in files]
     exact = _list_logits(sessions, rows)
     _check_finite(exact, export.source.config.file.parent)
-    report = None
-    if int8:
-        report = _Int8Stages(export, sessions).write(rows, exact)
+    runs = _range_runs(export, sessions) if int8 else []
+    sessions.clear()  # the next step opens graphs of the same size
+    report = _Int8Stages(export, runs).write(rows, exact) if int8 else None
     if report is None or not report.is_int8:
         for file in float32.iterdir():
             os.replace(file, export.artifact / file.name)
-    del sessions
     shutil.rmtree(float32, ignore_errors=True)
     return Stages(lists, exact, report)
 
@@ -126,14 +127,11 @@ def write_stages(export: Export, *, int8: bool) -> Stages:
 class _Int8Stages:
     """Quantises all stages with any set of layers in float32, from one run over range pairs."""
 
-    def __init__(self, export: Export, sessions: Sequence[Session]) -> None:
+    def __init__(self, export: Export, runs: Sequence[StageRuns]) -> None:
         self._export = export
-        runs = [
-            run_stages(sessions, export.rows(query, [text])) for query, text in export.texts.ranges
-        ]
         self._scales: list[NDArray[np.float32]] = [
             int8_scales([steps[number][1][NEXT_STATES][0] for steps in runs])
-            for number in range(len(sessions) - 1)
+            for number in range(len(export.layers) - 1)
         ]
         self._quantisers = []
         for number, layers in enumerate(export.layers):
@@ -184,6 +182,16 @@ class _Int8Stages:
         """Layers, the one with the largest error first."""
         errors = {name: x for part in self._quantisers for name, x in part.errors().items()}
         return sorted(errors, key=lambda name: -errors[name])
+
+
+def _range_runs(export: Export, sessions: Sequence[Session]) -> list[StageRuns]:
+    """Inputs and outputs of the float32 stages for each range pair."""
+    rows = [export.rows(query, [text]) for query, text in export.texts.ranges]
+    if len(sessions) > 1:
+        return [run_stages(sessions, row) for row in rows]
+    names = sessions[0].inputs  # a single stage reads tokens, so nothing has to run
+    feeds: list[Feeds] = [{**pad(row)} for row in rows]
+    return [[({name: arrays[name] for name in names}, {})] for arrays in feeds]
 
 
 def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:
