@@ -236,7 +236,7 @@ def test_of_every_model_a_windows_logit_is_that_of_its_text(reranker: Reranker) 
 
 def test_logits_depend_on_no_neighbour_and_come_from_the_cache_alike(reranker: Reranker) -> None:
     together = reranker.score(TOPIC, DOCUMENTS, long_documents="windows")
-    fresh = Reranker(reranker._opened_with[0], settings=Settings(cache_mb=0, state_cache_mb=0))
+    fresh = Reranker("bundled", settings=Settings(cache_mb=0, state_cache_mb=0))
     alone = [fresh.score(TOPIC, [item], long_documents="windows")[0] for item in DOCUMENTS]
     assert together.tolist() == alone
     assert fresh.score(TOPIC, DOCUMENTS[::-1], long_documents="windows").tolist() == alone[::-1]
