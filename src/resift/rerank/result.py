@@ -199,6 +199,7 @@ def _receipt(
         windowed=sum(row.windows > 0 for row in rows),
         windows=sum(row.windows for row in rows),
         mostly_unknown=sum(row.unknown_share > MOSTLY for row in rows),
+        query_prompt=scored._manifest.query_prompt,
     )
 
 
