@@ -1,7 +1,8 @@
 """Checkpoints in the shape of public rerankers, with random weights, to measure speed and rounding.
 
-No package holds these models. One with the weights that transformers gives to a new model has the cost and the arithmetic of the public one of its
-shape, but not its quality. Needs torch and transformers.
+No package holds these models. One with the weights that transformers gives to a new model has the
+cost and the arithmetic of the public one of its shape, but not its quality. Needs torch and
+transformers.
 """
 
 import json
