@@ -163,11 +163,11 @@ def _print_bundled(manifest: "Manifest") -> None:
 def _print_stored(stored: "list[StoredModel]") -> None:
     from rich.markup import escape
 
-    table = _table("here", "commit", "size", "int8 to float32")
+    table = _table("here", "commit", "size", "tokens", "int8 to float32")
     for model in stored:
-        table.add_row(
-            escape(model.name), model.commit[:12], f"{model.size / 1e6:.0f} MB", _agreement(model)
-        )
+        tokens = str(model.manifest.max_tokens) if model.manifest else "-"
+        size = f"{model.size / 1e6:.0f} MB"
+        table.add_row(escape(model.name), model.commit[:12], size, tokens, _agreement(model))
     print_table(table)
     console.print()
 
@@ -176,9 +176,12 @@ def _agreement(model: "StoredModel") -> str:
     """How int8 agrees with float32, in a few words."""
     if model.manifest is None:
         return "broken: is made anew"
-    spearman = (model.agreement or {}).get("spearman")
+    agreement = model.agreement or {}
+    spearman, layers = agreement.get("spearman"), len(agreement.get("float_layers", ()))
+    if not agreement.get("is_int8", True):
+        return "float32 kept: int8 is not close enough"
     if isinstance(spearman, int | float):
-        return f"Spearman {spearman:.4f}"
+        return f"Spearman {spearman:.4f}" + (f", {layers} layers float32" if layers else "")
     return "float32" if "float32" in model.manifest.quantisation else "not measured"
 
 
