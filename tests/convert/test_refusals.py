@@ -135,6 +135,13 @@ def mixed_types(folder: Path) -> None:
     write_json(folder / TOKENIZER, values)
 
 
+def no_unknown_token(folder: Path) -> None:
+    values = json.loads((folder / TOKENIZER).read_text())
+    del values["model"]["vocab"]["[UNK]"]
+    values["added_tokens"] = [row for row in values["added_tokens"] if row["content"] != "[UNK]"]
+    write_json(folder / TOKENIZER, values)
+
+
 def only_a_sentencepiece_model(folder: Path) -> None:
     (folder / TOKENIZER).unlink()
     (folder / "spiece.model").write_bytes(b"no protobuf")
@@ -143,7 +150,7 @@ def only_a_sentencepiece_model(folder: Path) -> None:
 FAULTS: dict[str, tuple[Fault, str]] = {
     "unknown type": (
         config(model_type="nosuch"),
-        r"nosuch \(BertFor.*\) is not a model that resift can convert; expected one of bert, ",
+        r"nosuch \(BertFor.*\) is not a model that resift can convert; expected one of .*bert, ",
     ),
     "decoder": (
         config(model_type="gpt2", architectures=["GPT2ForSequenceClassification"]),
@@ -196,6 +203,25 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "shard elsewhere": (
         index({"a": "../elsewhere.safetensors"}),
         r"elsewhere\.safetensors: missing, though",
+    ),
+    "shards are no texts": (index({"a": ["x"]}), "expected a weight_map with the file of each"),
+    "name of a shard is too long": (index({"a": "a" * 5_000}), "missing in .*, though model.safe"),
+    "no token of unknown words": (
+        no_unknown_token,
+        r"tokenizer\.json: not a readable tokenizer \(.*UNK",
+    ),
+    "fewer layers than weights": (
+        config(num_hidden_layers=1),
+        "config.json names 1 layers, and its weights have more, such as encoder.layer.1",
+    ),
+    "reads one way": (config(is_decoder=True), "is_decoder is True; only encoders"),
+    "prompt longer than half a row": (
+        settings(
+            "config_sentence_transformers.json",
+            prompts={"query": "ba be bi bo " * 20},
+            default_prompt_name="query",
+        ),
+        "its default prompt has over 32 tokens, half of what the model reads",
     ),
     "empty index": (index({}), "expected a weight_map with the file of each weight"),
     "odd index": (index(["a"]), "expected a weight_map with the file of each weight"),

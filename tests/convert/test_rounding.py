@@ -56,3 +56,13 @@ def test_zero_weights_and_inputs_without_variance_are_fine(kernel: NDArray[np.fl
     assert not zero.codes.any()
     constant = round_kernel(kernel, np.zeros((INPUTS, INPUTS), np.float32))
     np.testing.assert_allclose(constant.values, kernel, atol=float(constant.steps.max()))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e33, np.inf, np.nan])
+def test_products_without_a_root_round_to_the_nearest(
+    kernel: NDArray[np.float32], scale: float
+) -> None:
+    with np.errstate(invalid="ignore"):
+        products = (np.ones((INPUTS, INPUTS)) * scale).astype(np.float32)
+    rounded = round_kernel(kernel, products)
+    assert np.array_equal(rounded.codes, np.rint(kernel / rounded.steps).astype(np.int8))

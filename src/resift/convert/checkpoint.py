@@ -77,11 +77,12 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
         shape, weights = replace(shape, token_types=False), _with_first_type(weights)
     limit = read_limit(transformer, source.tokenizer, source.max_tokens)
     limit = min(limit, math.isqrt(MAX_ATTENTION_BYTES // (3 * 4 * shape.heads)))
+    limit = _whole_steps(limit, MIN_PAIR_TOKENS, "pair", folder)
     return replace(
         source,
         weights=weights,
-        shape=shape,
-        max_tokens=_whole_steps(limit, MIN_PAIR_TOKENS, "pair", folder),
+        shape=replace(shape, positions=shape.positions.limited(limit)),
+        max_tokens=limit,
         query_prompt=read_prompts(folder).default,
     )
 
@@ -90,10 +91,15 @@ def read_encoder(folder: Path) -> Checkpoint:
     """Read an encoder without a head. Raises `ModelError`."""
     config = Config.read(folder)
     source = _read(folder, config, family_of(config, folder))
-    return replace(source, max_tokens=_whole_steps(source.max_tokens, LENGTH_STEP, "text", folder))
+    limit = _whole_steps(source.max_tokens, LENGTH_STEP, "text", folder)
+    shape = replace(source.shape, positions=source.shape.positions.limited(limit))
+    return replace(source, shape=shape, max_tokens=limit)
 
 
 def _read(folder: Path, config: Config, family: Family) -> Checkpoint:
+    config.refuse(
+        "is_decoder", False, remedy="only encoders, which read both ways, can be converted"
+    )
     shape = family.shape(config)
     weights = family.finish(read_weights(folder, family.canonical), config)
     if WORDS not in weights:

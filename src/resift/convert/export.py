@@ -25,7 +25,7 @@ from resift.convert.exits import Feeds, fit_exits, run_stages
 from resift.convert.graph import save_graph
 from resift.convert.quantise import QUANTISER, Quantiser, int8_output, int8_scales
 from resift.convert.stages import stage_graph
-from resift.errors import ParityError
+from resift.errors import ModelError, ParityError
 from resift.rerank.artifact import TOKENIZER, Agreement
 from resift.rerank.batching import schedule
 from resift.rerank.graph_checks import NEXT_STATES
@@ -91,6 +91,12 @@ def open_export(
     artifact.mkdir()
     source.tokenizer.tokenizer.save(str(artifact / TOKENIZER))
     tokens = Tokens(load_tokenizer(artifact / TOKENIZER), source.max_tokens)
+    room, prompt = source.max_tokens // 2, tokens.single([source.query_prompt])[0]
+    if prompt.seen + prompt.unknown + prompt.dropped > room:
+        raise ModelError(
+            f"{source.config.file.parent}: its default prompt has over {room} tokens, half of what "
+            "the model reads; shorten it in config_sentence_transformers.json"
+        )
     return Export(source, tokens, layers, texts, folder)
 
 

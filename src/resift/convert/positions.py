@@ -27,6 +27,10 @@ class Absolute:
 
     folds_first_token: ClassVar[bool] = True
 
+    def limited(self, tokens: int) -> "Absolute":
+        """Positions for rows of at most so many tokens."""
+        return self
+
     def mix(self, g: GraphBuilder, heads: Heads) -> str:
         """Each query's mean of the values, weighted by attention: ``(rows, n, count * size)``."""
         name = heads.name
@@ -104,6 +108,9 @@ class Rotary(Absolute):
 
     layers: Sequence[RotaryLayer]
     tokens: int
+
+    def limited(self, tokens: int) -> Absolute:
+        return replace(self, tokens=min(self.tokens, tokens))
 
     def mix(self, g: GraphBuilder, heads: Heads) -> str:
         layer = self.layers[heads.layer]

@@ -16,7 +16,7 @@ from resift.convert.products import Floats
 HIGHEST = 127
 _BLOCK = 64  # inputs between two updates of all weights that are left; only a matter of speed
 _DAMPING = 0.01  # share of the mean of all squares that is added to every input's
-_TINY = 1e-12
+_TINY, _HUGE = 1e-12, 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,20 @@ def _inverse_root(products: Floats) -> Floats:
     """The upper triangular U of damped products H, with Uᵀ U = H⁻¹.
 
     It is the inverse of R in H = R Rᵀ, which is the Cholesky root of H turned by 180 degrees. The
-    condition of R is the root of that of H, so float32 is enough, and twice as fast.
+    condition of R is the root of that of H, so float32 is enough, and twice as fast. Without a
+    root, as for inputs that are all zero or huge, it is the identity: each weight is rounded alone.
     """
-    damped = products.astype(np.float32)
-    damped[np.diag_indices_from(damped)] += _DAMPING * np.trace(damped) / len(damped) + _TINY
-    root = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
-    inverse: Floats = np.triu(np.linalg.inv(root)).astype(np.float32)
-    return inverse
+    identity: Floats = np.eye(len(products), dtype=np.float32)
+    scale = float(np.trace(products)) / len(products)
+    if not _TINY < scale < _HUGE:
+        return identity
+    damped = (products / scale).astype(np.float32) + np.float32(_DAMPING) * identity
+    try:
+        root = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1]
+        inverse: Floats = np.triu(np.linalg.inv(root)).astype(np.float32)
+    except np.linalg.LinAlgError:
+        return identity
+    return inverse if np.isfinite(inverse).all() else identity
 
 
 def _round_in_order(weights: Floats, steps: Floats, root: Floats) -> NDArray[np.int8]:

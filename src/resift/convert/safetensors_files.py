@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from resift.convert.families.family import Arrays, read_object
-from resift.errors import ModelError
+from resift.errors import ModelError, shown
 from resift.extras import require
 from resift.rerank.native import first_line
 
@@ -48,6 +48,13 @@ def _read(file: Path, canonical: Callable[[str], str]) -> Arrays:
     return weights
 
 
+def _is_file(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
 def _files(folder: Path) -> list[Path]:
     """The file with all weights, or the shards that the index names."""
     if (folder / SINGLE).is_file():
@@ -55,12 +62,16 @@ def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
         names = read_object(index).get("weight_map")
-        if not isinstance(names, dict) or not names:
+        is_map = isinstance(names, dict) and all(isinstance(file, str) for file in names.values())
+        if not is_map or not names:
             raise ModelError(f"{index}: expected a weight_map with the file of each weight")
-        shards = [folder / str(name) for name in sorted(set(names.values()))]
-        lost = [shard for shard in shards if shard.parent != folder or not shard.is_file()]
+        shards = [folder / name for name in sorted(set(names.values()))]
+        lost = [shard for shard in shards if shard.parent != folder or not _is_file(shard)]
         if lost:
-            raise ModelError(f"{lost[0]}: missing, though {INDEX} names it; fetch the model again")
+            raise ModelError(
+                f"{shown(lost[0].name)}: missing in {folder}, though {INDEX} names it; fetch the "
+                "model again"
+            )
         return shards
     pickles = sorted(file.name for end in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(end))
     only = f", only {pickles[0]}, which can run code when it is read" if pickles else ""

@@ -62,7 +62,9 @@ def _open(folder: Path, settings: dict[str, Any]) -> Tokenizer:
     for name, read in _READERS.items():
         if (folder / name).is_file():
             try:
-                return read(folder, settings)
+                tokenizer = read(folder, settings)
+                tokenizer.encode("a", "b")  # a vocabulary may lack the token of unknown words
+                return tokenizer
             except Exception as error:  # tokenizers raises Exception itself
                 raise ModelError(
                     f"{folder / name}: not a readable tokenizer ({first_line(error)}); expected "

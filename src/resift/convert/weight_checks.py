@@ -42,6 +42,12 @@ def check_weights(weights: Arrays, shape: EncoderShape, config: Config, position
             "trained model with the layers that its config names"
         )
     _check_heads(weights, shape, folder)
+    more = [name for name in weights if name.startswith(f"encoder.layer.{shape.layers}.")]
+    if more:
+        raise ModelError(
+            f"{folder}: config.json names {shape.layers} layers, and its weights have more, such "
+            f"as {more[0]}; expected the config that the model was saved with"
+        )
     check_sizes(weights, shape, folder)
     dim, named = len(weights[f"encoder.layer.0.{_MIXED}"]), config.get("hidden_size")
     if named not in (None, dim):
