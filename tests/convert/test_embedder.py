@@ -87,7 +87,6 @@ def converted(checkpoint: Path) -> Path:
 
 def quantised(checkpoint: Path) -> Conversion:
     """Make the int8 artifact beside it, with ranges read off pairs of its own words."""
-    pytest.importorskip("nncf")
     file = checkpoint.with_name("pairs.jsonl")
     file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in pairs(60)))
     out = checkpoint.with_name("out")
