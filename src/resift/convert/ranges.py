@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from resift.convert.graph import save_graph
 from resift.convert.products import Floats, Graph, distinct_tensors, with_graph
 from resift.errors import InputError
 from resift.rerank.batching import TOKEN_BUDGET
@@ -106,7 +107,7 @@ def _run(
     """Yield the outputs `names` of each batch, which are computed in the graph."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ranges.onnx"
-        onnx.save(_measuring(model, tensors, names), str(file))
+        save_graph(_measuring(model, tensors, names), file)
         session = open_session(file)
         for batch in _batches(model, samples):
             yield session.run(batch, names)
