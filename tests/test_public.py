@@ -14,7 +14,7 @@ import pytest
 import resift
 
 HEAVY = (
-    "lance", "nncf", "numpy", "obstore", "onnx", "onnxruntime", "openvino", "pandas", "pyarrow",
+    "lance", "numpy", "obstore", "onnx", "onnxruntime", "openvino", "pandas", "pyarrow",
     "rich", "tokenizers", "torch", "transformers", "typer",
 )  # fmt: skip
 

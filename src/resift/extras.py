@@ -25,8 +25,8 @@ def require(module: str, extra: str | None = None) -> ModuleType:
 def without_telemetry() -> Iterator[None]:
     """Make the import of openvino_telemetry fail inside the block.
 
-    Importing OpenVINO or NNCF sends a report to a server of their makers, unless that package
-    cannot be imported. Afterwards a module that was loaded before is restored.
+    Importing OpenVINO sends a report to a server of its makers, unless that package cannot be
+    imported. Afterwards a module that was loaded before is restored.
     """
     name = "openvino_telemetry"
     loaded = sys.modules.get(name)

@@ -22,6 +22,8 @@ from resift.rerank.artifact import load_artifact, write_manifest
 TESTS = Path(__file__).parent.parent
 NAME = "owner/name"
 SLOW = "slow"  # a file that makes the stand-in wait for its removal
+MAX_SECONDS = 100
+"""After these a process says where it hangs and ends, so that none outlives the tests."""
 
 
 def make_repository(folder: Path, *, shards: int = 0, megabytes: float = 0.1) -> Path:
@@ -67,7 +69,8 @@ def convert_folder(
     slow = out.parents[4] / SLOW
     if slow.exists():
         (slow.parent / "converting").touch()
-    while slow.exists():
+    end = time.monotonic() + MAX_SECONDS
+    while slow.exists() and time.monotonic() < end:
         time.sleep(0.02)
     out.mkdir()
     make_joint_artifact(out)
@@ -103,10 +106,23 @@ else:
 """Opens a model by name, and a revision; prints its name, or the kind and text of the error."""
 
 
+REFUSED = """
+import sys
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        if top in ("huggingface_hub", "onnx", "safetensors", "torch", "filelock", "httpx2"):
+            raise ImportError(f"{name} is not to be imported")
+sys.meta_path.insert(0, Refused())
+"""
+"""Makes a script fail that imports what only a first use needs."""
+
+
 def run(script: str, *arguments: str, environment: dict[str, str]) -> "subprocess.Popen[str]":
     """Start a process of its own: huggingface_hub reads its variables when it is imported."""
+    watch = f"import faulthandler; faulthandler.dump_traceback_later({MAX_SECONDS}, exit=True)\n"
     return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script), *arguments],
+        [sys.executable, "-c", watch + textwrap.dedent(script), *arguments],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -18,6 +18,9 @@ from typing import Any
 
 from convert.agreement import sentence_transformers_logits, transformers_logits
 from convert.checkpoints import config_of, make_checkpoint, tokenizer
+from convert.families.checkpoints import make_checkpoint as make_with_its_tokenizer
+from convert.families.test_new_model import SMALL, as_gte
+from convert.families.test_new_model import make as write_new_model
 from convert.plain_checkpoints import FAMILIES, POSITIONS, pairs, write_json
 
 FOLDER = Path(__file__).parent / "fixtures"
@@ -35,6 +38,27 @@ def classifier(family: str, **changes: Any) -> Callable[[Path], None]:
         write_logits(folder, lines, transformers_logits(folder, lines, POSITIONS).tolist())
 
     return make
+
+
+def with_its_tokenizer(family: str, **changes: Any) -> Callable[[Path], None]:
+    """The same with a tokenizer of the family's own kind."""
+
+    def make(folder: Path) -> None:
+        make_with_its_tokenizer(folder, family, **sizes(family), **changes)
+        lines = pairs(PAIRS)
+        write_logits(folder, lines, transformers_logits(folder, lines, POSITIONS).tolist())
+
+    return make
+
+
+def new_model(folder: Path) -> None:
+    """gte-multilingual-reranker's architecture, under the name that transformers has for it."""
+    source = write_new_model(folder.with_name("source"), SMALL | sizes("new"))
+    angles = {"rope_type": "default", "rope_theta": 20_000.0}
+    as_gte(source, rope_parameters=angles).rename(folder)
+    shutil.rmtree(source)
+    lines = pairs(PAIRS)
+    write_logits(folder, lines, transformers_logits(folder, lines, POSITIONS).tolist())
 
 
 def modules(folder: Path) -> None:
@@ -89,7 +113,7 @@ def sizes(family: str) -> dict[str, Any]:
         "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS,
     }
-    return values | ({"embedding_size": DIM // 2} if family == "electra" else {})
+    return values | ({"embedding_size": DIM // 2} if family in ("electra", "albert") else {})
 
 
 def write_logits(folder: Path, lines: list[tuple[str, str]], logits: list[float]) -> None:
@@ -100,6 +124,10 @@ def write_logits(folder: Path, lines: list[tuple[str, str]], logits: list[float]
 
 FIXTURES: dict[str, Callable[[Path], None]] = {
     **{family: classifier(family) for family in FAMILIES},
+    "albert": with_its_tokenizer("albert"),
+    "mpnet": with_its_tokenizer("mpnet", spread=0.3),
+    "deberta-v2": with_its_tokenizer("deberta-v2", pooler_hidden_size=DIM),
+    "gte": new_model,
     "modernbert": classifier("modernbert"),
     "modernbert-mean": classifier("modernbert", classifier_pooling="mean"),
     "modernbert-modules": modules,

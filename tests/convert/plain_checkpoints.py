@@ -19,6 +19,7 @@ from tokenizers.models import WordLevel
 DIM, HEADS, LAYERS, WIDE, POSITIONS = 32, 4, 2, 48, 64
 WORDS = [f"{first}{second}" for first in "bdfgklmnpr" for second in "aeiouyzw"]
 VOCABULARY = len(WORDS) + 4
+SPREAD, TRAINED = 0.5, 0.15
 BERT_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 ROBERTA_SPECIALS = ["<s>", "<pad>", "</s>", "<unk>"]
 ROBERTAS = ("roberta", "xlm-roberta", "camembert")
@@ -74,15 +75,18 @@ _NAMES = {
 }
 
 
-def write_checkpoint(folder: Path, family: str = "bert", labels: int = 1, **changes: Any) -> Path:
+def write_checkpoint(
+    folder: Path, family: str = "bert", labels: int = 1, *, spread: float = SPREAD, **changes: Any
+) -> Path:
     """Write a sequence classifier: config, safetensors, tokenizer and its settings.
 
+    `spread` is the deviation of its weights: with `TRAINED`, int8 is as close as for trained ones.
     `changes` are those of ``config.json``; None takes an entry out.
     """
     names = {str(number): f"LABEL_{number}" for number in range(labels)}
     config = plain_config(family) | {"id2label": names} | changes
     config = {key: value for key, value in config.items() if value is not None}
-    weights = random_weights(config, labels)
+    weights = random_weights(config, labels, spread)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
     named = {real_name(family, name): value for name, value in weights.items()}
@@ -155,35 +159,36 @@ def plain_config(family: str) -> dict[str, Any]:
 class _Drawn:
     """Random weights by canonical name."""
 
-    def __init__(self, *, biases: bool) -> None:
+    def __init__(self, *, biases: bool, spread: float) -> None:
         self.weights: Arrays = {}
+        self._spread = spread
         self._biases = biases
         self._rng = np.random.default_rng(11)
 
     def dense(self, name: str, out: int, into: int, bias: bool | None = None) -> None:
         self.table(name, out, into)
         if self._biases if bias is None else bias:
-            self.weights[f"{name}.bias"] = self._normal(0, 0.5, out)
+            self.weights[f"{name}.bias"] = self._normal(0, self._spread, out)
 
     def table(self, name: str, rows: int, columns: int) -> None:
-        self.weights[f"{name}.weight"] = self._normal(0, 0.5, rows, columns)
+        self.weights[f"{name}.weight"] = self._normal(0, self._spread, rows, columns)
 
     def norm(self, name: str, size: int = DIM) -> None:
         self.weights[f"{name}.weight"] = self._normal(1, 0.2, size)
         if self._biases:
-            self.weights[f"{name}.bias"] = self._normal(0, 0.5, size)
+            self.weights[f"{name}.bias"] = self._normal(0, self._spread, size)
 
     def _normal(self, mean: float, spread: float, *sizes: int) -> NDArray[np.float32]:
         return self._rng.normal(mean, spread, sizes).astype(np.float32)
 
 
-def random_weights(config: Mapping[str, Any], labels: int) -> Arrays:
+def random_weights(config: Mapping[str, Any], labels: int, spread: float = SPREAD) -> Arrays:
     """Weights under canonical names, far enough apart to tell logits apart.
 
     ModernBERT's queries, keys and values are one array, ``encoder.layer.N.attention.self``.
     """
     modern = config["model_type"] == "modernbert"
-    drawn = _Drawn(biases=not modern)
+    drawn = _Drawn(biases=not modern, spread=spread)
     narrow = config.get("embedding_size", DIM)
     drawn.table("embeddings.word_embeddings", VOCABULARY, narrow)
     if not modern:

@@ -1,11 +1,20 @@
-"""The check compares orders within queries, and leaves as few layers in float32 as it must."""
+"""The check compares orders over all pairs and within queries, and leaves as few layers in float32
+as it must.
+"""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from resift.convert.check import Agreement, CheckReport, checked, compare
+from resift.convert.check import (
+    MIN_SPEARMAN,
+    MIN_WITHIN_QUERY,
+    Agreement,
+    CheckReport,
+    checked,
+    compare,
+)
 from resift.errors import InputError
 
 LAYERS = tuple(f"layer{index}" for index in range(10))
@@ -14,7 +23,7 @@ EXACT = [np.linspace(0, 1, 20), np.linspace(5, 7, 20)]
 
 
 def test_equal_logits_agree() -> None:
-    assert compare(EXACT, EXACT) == Agreement(1.0, 1.0, 40, 0.0)
+    assert compare(EXACT, EXACT) == Agreement(1.0, 1.0, 1.0, 40, 0.0)
 
 
 def test_rank_correlation_is_that_of_the_textbook() -> None:
@@ -24,18 +33,44 @@ def test_rank_correlation_is_that_of_the_textbook() -> None:
     assert agreement.max_difference == 1
 
 
-def test_a_shift_of_a_whole_query_changes_no_order() -> None:
+def test_a_shift_of_a_whole_query_changes_the_order_over_all_pairs_only() -> None:
     shifted = [EXACT[0] + 10, EXACT[1] - 10]
     agreement = compare(EXACT, shifted)
-    assert agreement.spearman == pytest.approx(1)
+    assert agreement.within_query == pytest.approx(1)
+    assert agreement.spearman is not None and agreement.spearman < 0
     assert agreement.max_difference == pytest.approx(10)
+    assert not agreement.is_close
 
 
-def test_only_the_order_within_a_query_counts() -> None:
-    """Pooled, the two queries' distance would hide that each is turned round."""
-    agreement = compare(EXACT, [EXACT[0][::-1], EXACT[1][::-1]])
-    assert agreement.spearman == pytest.approx(-1)
-    assert agreement.top10_overlap == 0
+def test_lists_that_are_each_turned_round_are_not_close_however_far_apart_they_are() -> None:
+    """Over all pairs, the distances between queries hide that each list is turned round."""
+    exact = [np.linspace(0, 1, 4) + 10 * number for number in range(40)]
+    agreement = compare(exact, [values[::-1] for values in exact])
+    assert agreement.spearman is not None and agreement.spearman > MIN_SPEARMAN
+    assert agreement.within_query == pytest.approx(-1)
+    assert not agreement.is_close
+
+
+@pytest.mark.parametrize(
+    ("spearman", "within_query", "is_close"),
+    [
+        (MIN_SPEARMAN, MIN_WITHIN_QUERY, True),
+        (MIN_SPEARMAN - 1e-6, 1.0, False),
+        (1.0, MIN_WITHIN_QUERY - 1e-6, False),
+        (1.0, None, True),
+        (None, None, True),
+    ],
+)
+def test_both_orders_must_be_kept(
+    spearman: float | None, within_query: float | None, is_close: bool
+) -> None:
+    assert Agreement(spearman, within_query, 1.0, 40, 0.1).is_close is is_close
+
+
+def test_within_queries_each_list_counts_the_same() -> None:
+    agreement = compare(EXACT, [EXACT[0], EXACT[1][::-1]])
+    assert agreement.within_query == pytest.approx(0)
+    assert agreement.top10_overlap == 0.5
 
 
 def test_ties_have_their_mean_rank() -> None:
@@ -52,9 +87,12 @@ def test_lists_whose_float32_logits_do_not_vary_are_left_out() -> None:
     rng = np.random.default_rng(3)
     flat = 0.3 + rng.normal(0, 1e-5, 20)
     noise = flat + rng.normal(0, 1e-4, 20)
-    assert compare([EXACT[0], flat], [EXACT[0], noise]).spearman == pytest.approx(1)
+    both = compare([EXACT[0], flat], [EXACT[0], noise])
+    assert both.within_query == pytest.approx(1)
+    assert both.spearman is not None and both.spearman < 1
     agreement = compare([flat], [noise])
     assert agreement.spearman is None
+    assert agreement.within_query is None
     assert agreement.top10_overlap is None
     assert agreement.is_close
 
@@ -135,7 +173,20 @@ def test_the_costs_of_layers_count() -> None:
 
 def test_the_report_says_what_was_measured() -> None:
     _, report = result_of(Model(harmful=LAYERS[:1]))
-    assert "Spearman 1.0000 within queries, top-10 overlap 1.000; 40 pairs" in str(report)
+    expected = "Spearman 1.0000, 1.0000 within queries, top-10 overlap 1.000; 40 pairs"
+    assert expected in str(report)
     assert "1 layers in float32" in str(report)
-    flat = CheckReport(True, Agreement(None, None, 4, 0.0), (), "test 1", 0.1)
+    flat = CheckReport(True, Agreement(None, None, None, 4, 0.0), (), "test 1", 0.1)
     assert "do not vary" in str(flat)
+
+
+def test_the_manifest_gets_the_same_figures_rounded() -> None:
+    agreement = Agreement(0.9951234, 0.9876543, 0.9, 300, 0.1234567)
+    recorded = CheckReport(True, agreement, LAYERS[:1], "test 1", 0.1).recorded()
+    assert (recorded.spearman, recorded.within_query, recorded.top10_overlap) == (
+        0.99512,
+        0.98765,
+        0.9,
+    )
+    assert (recorded.is_int8, recorded.pairs, recorded.max_difference) == (True, 300, 0.12346)
+    assert (recorded.float_layers, recorded.quantiser) == (LAYERS[:1], "test 1")

@@ -187,7 +187,7 @@ def test_one_label_may_be_called_anything(tmp_path: Path) -> None:
 @pytest.mark.parametrize("id2label", [["a", "b"], {"first": "a"}, "a"])
 def test_labels_without_numbers_are_refused(id2label: Any, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint", labels=2, id2label=id2label)
-    with pytest.raises(ModelError, match=r"id2label .* expected names by number"):
+    with pytest.raises(ModelError, match=r"id2label .* expected names of labels by number"):
         read_cross_encoder(checkpoint)
 
 

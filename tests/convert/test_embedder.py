@@ -87,7 +87,6 @@ def converted(checkpoint: Path) -> Path:
 
 def quantised(checkpoint: Path) -> Conversion:
     """Make the int8 artifact beside it, with ranges read off pairs of its own words."""
-    pytest.importorskip("nncf")
     file = checkpoint.with_name("pairs.jsonl")
     file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in pairs(60)))
     out = checkpoint.with_name("out")
@@ -218,8 +217,8 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
     expected = definition(checkpoint, query="ba ")
     for ours, vectors in zip(result(tmp_path / "out"), expected, strict=True):
         cosines = (ours * vectors).sum(axis=1)
-        assert cosines.min() >= lowest - 1e-3 and lowest <= mean < 0.99999
-        assert cosines.mean() > 0.98
+        assert cosines.min() > 0.99 and cosines.mean() > 0.999
+    assert 0.99 < lowest <= mean < 0.99999
     manifest = load_artifact(tmp_path / "out").manifest
     assert manifest.quantisation.startswith("static int8") and len(manifest.reference) == 8
     embedder = ArtifactEmbedder(tmp_path / "out", Settings(runtime=runtime))

@@ -89,8 +89,6 @@ def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> None:
-    if int8:
-        pytest.importorskip("nncf")
     checkpoint = write_checkpoint(tmp_path / "made", num_hidden_layers=3)
     file, lines = tmp_path / "texts.jsonl", pairs(80)
     file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in lines))

@@ -14,22 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from convert.hub_models import NAME, OPEN, RUN, SLOW, make_repository, output, run
+from convert.hub_models import NAME, OPEN, REFUSED, RUN, SLOW, make_repository, output, run
 from convert.loopback_hub import COMMIT, LATER_COMMIT, Cut, Hub, serve
 from resift.rerank.artifact import CONVERTER_VERSION, load_artifact
 
 OPENED = "name"  # what OPEN prints
 FOLDER = f"{COMMIT}-v{CONVERTER_VERSION}"
-
-REFUSED = """
-import sys
-class Refused:
-    def find_spec(self, name, path=None, target=None):
-        top = name.partition(".")[0]
-        if top in ("huggingface_hub", "onnx", "safetensors", "torch", "filelock", "httpx2"):
-            raise ImportError(f"{name} is not to be imported")
-sys.meta_path.insert(0, Refused())
-"""
 
 OFFLINE = REFUSED + OPEN.replace(RUN, "")
 

@@ -150,7 +150,7 @@ def only_a_sentencepiece_model(folder: Path) -> None:
 FAULTS: dict[str, tuple[Fault, str]] = {
     "unknown type": (
         config(model_type="nosuch"),
-        r"nosuch \(BertFor.*\) is not a model that resift can convert; expected one of .*bert, ",
+        r"nosuch \(BertFor.*\) is not a model that resift can convert; expected one of albert, ",
     ),
     "decoder": (
         config(model_type="gpt2", architectures=["GPT2ForSequenceClassification"]),

@@ -15,6 +15,7 @@ from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
     MANIFEST,
     TOKENIZER,
+    Agreement,
     Exit,
     load_artifact,
     write_manifest,
@@ -25,6 +26,7 @@ from resift.settings import Settings
 
 STAGE = "stage-0.onnx"
 EXIT = Exit((0.01, 0.5, 0.99), (-1.25, 0.0, 2.5), 3000)
+REPORT = Agreement(True, 0.9982, 0.991, 0.95, 300, 0.0431, ("encoder.layer.1.output",), "resift 1")
 CALIBRATION = ModelCalibration(Platt(0.75, -1.5), Platt(0.5, -2.0), 4000)
 
 
@@ -79,6 +81,62 @@ def test_a_manifest_from_before_there_were_exits_has_none(folder: Path) -> None:
     assert (manifest.exits, manifest.calibration) == ((), None)
 
 
+@pytest.mark.parametrize(
+    "report",
+    [None, REPORT, replace(REPORT, is_int8=False, spearman=None, within_query=None)],
+)
+@pytest.mark.parametrize("label", [None, "relevant", 1])
+def test_report_revision_and_label_read_as_they_were_written(
+    folder: Path, report: Agreement | None, label: str | int | None
+) -> None:
+    manifest = load_artifact(folder).manifest
+    manifest = replace(manifest, report=report, revision="0a" * 20, label=label)
+    write_manifest(folder, manifest)
+    assert load_artifact(folder).manifest == manifest
+    assert Reranker(folder).fingerprint == manifest.fingerprint
+
+
+def test_a_manifest_of_format_3_is_read_and_written_as_the_newest(folder: Path) -> None:
+    values = json.loads((folder / MANIFEST).read_text())
+    for name in ("report", "revision", "label"):
+        del values[name]
+    (folder / MANIFEST).write_text(json.dumps(values | {"format": 3}))
+    manifest = load_artifact(folder).manifest
+    assert (manifest.report, manifest.revision, manifest.label) == (None, None, None)
+    assert Reranker(folder).score("query", ["a text"]).shape == (1,)
+    write_manifest(folder, replace(manifest, report=REPORT))
+    assert json.loads((folder / MANIFEST).read_text())["format"] == 4
+    assert load_artifact(folder).manifest.report == REPORT
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"spearman": "high"}, "figures must be numbers"),
+        ({"within_query": float("nan")}, "figures must be numbers"),
+        ({"top10_overlap": True}, "figures must be numbers"),
+        ({"max_difference": None}, "figures must be numbers"),
+        ({"pairs": "many"}, "figures must be numbers"),
+        ({"is_int8": 1}, "is_int8"),
+        ({"float_layers": [3]}, "float_layers"),
+        ({"float_layers": None}, "format 4"),
+    ],
+)
+def test_a_report_that_cannot_be_is_refused(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    _edit(folder, report=asdict(REPORT) | changes)
+    _refused(folder, MANIFEST, message)
+
+
+@pytest.mark.parametrize("name", ["report", "calibration"])
+@pytest.mark.parametrize("value", [{}, [], 3, "good"])
+def test_a_part_without_its_entries_is_refused(folder: Path, name: str, value: object) -> None:
+    _edit(folder, **{name: value})
+    _refused(folder, MANIFEST, "manifest of format 4")
+
+
 def test_stages_and_tokenizer_are_paths_in_the_folder(folder: Path) -> None:
     artifact = load_artifact(folder)
     assert artifact.stages == [folder / STAGE]
@@ -128,10 +186,10 @@ def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> Non
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (2, "format 2, this resift reads 3; convert it again"),
-        (4, "format 4, this resift reads 3; update resift"),
-        ("3", "this resift reads 3; convert it again"),
-        (None, "format None, this resift reads 3; convert it again"),
+        (2, "format 2, this resift reads 3 and 4; convert it again"),
+        (5, "format 5, this resift reads 3 and 4; update resift"),
+        ("4", "this resift reads 3 and 4; convert it again"),
+        (None, "format None, this resift reads 3 and 4; convert it again"),
     ],
 )
 def test_another_format_is_refused_with_its_number(
@@ -149,10 +207,10 @@ def test_another_format_is_refused_with_its_number(
         ({"kind": "late_interaction", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
         ({"max_tokens": 100}, "multiple of 16"),
         ({"max_tokens": 0}, "multiple of 16"),
-        ({"max_tokens": "many"}, "manifest of format 3"),
+        ({"max_tokens": "many"}, "manifest of format 4"),
         ({"stages": ["other.onnx"]}, "no hash for other.onnx"),
         ({"stages": []}, "stages"),
-        ({"reference": [{"query": "q"}]}, "manifest of format 3"),
+        ({"reference": [{"query": "q"}]}, "manifest of format 4"),
         ({"files": [STAGE, TOKENIZER]}, "files"),
         ({"files": {STAGE: 1, TOKENIZER: 2}}, "files"),
         ({"surprise": 1}, "surprise"),
@@ -181,16 +239,16 @@ def _calibration_of(curve: str = "plain", **changes: object) -> dict[str, Any]:
         (_exit_of(levels=[0.01, 0.99, 0.5]), "rising levels"),
         (_exit_of(gains=[2.5, 0.0, -1.25]), "a rising gain for each"),
         (_exit_of(gains=[-1.25, 0.0]), "a rising gain for each"),
-        (_exit_of(gains=0.5), "manifest of format 3"),
+        (_exit_of(gains=0.5), "manifest of format 4"),
         (_exit_of(surprise=1), "surprise"),
         ({"exits": [{"levels": [], "gains": []}]}, "pairs"),
-        ({"exits": None}, "manifest of format 3"),
+        ({"exits": None}, "manifest of format 4"),
         (_calibration_of(scale=0), "a scale above 0"),
         (_calibration_of(scale=-0.75), "a scale above 0"),
         (_calibration_of("fused", scale=0.0), "a scale above 0"),
         (_calibration_of("fused", scale=-1), "a scale above 0"),
         (_calibration_of(scale=float("nan")), "expected numbers"),
-        (_calibration_of(scale="steep"), "manifest of format 3"),
+        (_calibration_of(scale="steep"), "manifest of format 4"),
         (_calibration_of(surprise=1), "surprise"),
         ({"calibration": {"plain": {"scale": 1.0}, "fused": {}, "pairs": 1}}, "bias"),
         ({"calibration": {"plain": {}}}, "fused"),
@@ -242,6 +300,8 @@ def test_the_fingerprint_is_of_what_decides_a_score() -> None:
         {"reference": ()},
         {"made_with": {}},
         {"exits": (EXIT,)},
+        {"report": REPORT},
+        {"revision": "0a" * 20},
     ]
     for change in same:
         assert replace(manifest, **change).fingerprint == manifest.fingerprint  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ import copy
 import multiprocessing
 import os
 import pickle
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,9 +33,9 @@ def test_a_process_pool_ranks_as_its_parent_does(
     here = reranker.rank(QUERY, TEXTS)
     monkeypatch.chdir("/")
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        there = [pool.submit(reranker.rank, QUERY, TEXTS) for _ in range(2)]
-        for ranking in (call.result(timeout=60) for call in there):
+    with context.Pool(1) as pool:  # its end kills the process, should that hang
+        there = [pool.apply_async(reranker.rank, (QUERY, TEXTS)) for _ in range(2)]
+        for ranking in (call.get(timeout=60) for call in there):
             assert _close(ranking, here)
             assert ranking.receipt.fingerprint == reranker.fingerprint
 

@@ -22,7 +22,7 @@ from resift.training.base import open_base
 from resift.training.pairs import TrainingSource
 from split_artifacts import LATE, WORDS, make_split_artifact
 
-for needed in ("torch", "nncf", "bm25s", "Stemmer"):
+for needed in ("torch", "bm25s", "Stemmer"):
     pytest.importorskip(needed)
 pytestmark = pytest.mark.torch  # the train extra brings them
 

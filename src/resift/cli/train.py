@@ -34,7 +34,7 @@ def train(
 
     if not (epochs > 0 and math.isfinite(epochs)):
         raise InputError(f"--epochs {epochs}: expected a number above 0")
-    for module in ("torch", "onnx", "nncf", "bm25s", "Stemmer"):
+    for module in ("torch", "onnx", "bm25s", "Stemmer"):
         require(module, "train")
     from rich.markup import escape
 

@@ -1,9 +1,10 @@
 """Attention to near tokens in blocks, with a cost that grows with the length of a row only.
 
-A long row is read in blocks as long as the window. A query sees at most the window to each side, so
-the keys of its block and of the two neighbours suffice. Blocks become rows: ``rows * blocks`` rows
-of `window` queries and three times as many keys, which the usual attention reads. A row of at most
-`WHOLE` tokens is one block with its own keys, since small blocks would cost more than they save.
+A long row is read in blocks of `window` tokens. A query sees at most `window` tokens to each side,
+so the keys of its block and of the two neighbours suffice. Blocks become rows: ``rows * blocks``
+rows of `window` queries and three times as many keys, which the usual attention reads. A row of at
+most `WHOLE` tokens is one block with its own keys, since small blocks would cost more than they
+save.
 """
 
 from dataclasses import replace
@@ -119,9 +120,9 @@ class Blocks:
 
     def _range(self, name: str) -> str:
         """0, 1, … up to one of the sizes, ``(n,)``."""
-        zero, one = (self._g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
+        start, step = (self._g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
         count = self._node("Squeeze", f"{name}.scalar", self._tensor(name))
-        return self._node("Range", f"{name}.range", zero, count, one)
+        return self._node("Range", f"{name}.range", start, count, step)
 
     def _tensor(self, name: str) -> str:
         return f"{self._name}.{name}"

@@ -66,9 +66,9 @@ def calibration_texts(file: Path | None = None) -> CalibrationTexts:
     )
 
 
-def vocabulary_pairs(words: Sequence[str]) -> Pairs:
-    """Pairs of random words of a vocabulary, in many lengths."""
-    rng = random.Random(7)
+def vocabulary_pairs(words: Sequence[str], seed: int = 7) -> Pairs:
+    """Pairs of random words of a vocabulary, in many lengths; other ones for each `seed`."""
+    rng = random.Random(seed)
     return [
         (" ".join(rng.choices(words, k=rng.randint(1, 6))), " ".join(rng.choices(words, k=length)))
         for length in (rng.choice([5, 12, 30, 48, 90]) for _ in range(HELD_OUT_PAIRS))

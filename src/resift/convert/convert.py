@@ -61,6 +61,8 @@ def convert_folder(
     if is_bi_encoder(folder):
         if exits:
             raise InputError(f"{name}: an embedder, which has no exits; leave --exits out")
+        if label is not None:
+            raise InputError(f"{name}: an embedder, which has no labels; leave --label out")
         return convert_embedder(name, folder, out, calibration_texts(texts), int8=int8)
     source = read_cross_encoder(folder, label)
     layers = stage_layers(source.shape, exits)

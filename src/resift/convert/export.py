@@ -32,7 +32,8 @@ from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer, pad
 
-MIN_KNOWN = 0.5  # of the lists; with fewer, the model does not know the texts' language
+MIN_KNOWN = 0.5  # of lists or words; with fewer, the model does not know the texts' language
+RANGE_SEED = 8  # another than that of the lists: pairs that set ranges check nothing
 
 Logits = list[NDArray[np.float32]]
 StageRuns = list[tuple[Feeds, Feeds]]
@@ -192,12 +193,25 @@ class _Int8Stages:
 
 def _range_runs(export: Export, sessions: Sequence[Session]) -> list[StageRuns]:
     """Inputs and outputs of the float32 stages for each range pair."""
-    rows = [export.rows(query, [text]) for query, text in export.texts.ranges]
+    rows = _range_rows(export)
     if len(sessions) > 1:
         return [run_stages(sessions, row) for row in rows]
     names = sessions[0].inputs  # a single stage reads tokens, so nothing has to run
     feeds: list[Feeds] = [{**pad(row)} for row in rows]
     return [[({name: arrays[name] for name in names}, {})] for arrays in feeds]
+
+
+def _range_rows(export: Export) -> list[list[TokenRow]]:
+    """The range pairs' rows, one each; of random words if the model knows few of their words.
+
+    Unknown words are left out, and ranges of what remains are too narrow for other texts.
+    """
+    rows = [export.rows(query, [text]) for query, text in export.texts.ranges]
+    unknown = [row.unknown_share for pair in rows for row in pair]
+    if np.mean(unknown) <= 1 - MIN_KNOWN:
+        return rows
+    pairs = vocabulary_pairs(export.tokens.words(), RANGE_SEED)
+    return [export.rows(query, [text]) for query, text in pairs]
 
 
 def _rounded(feeds: Feeds, scales: NDArray[np.float32] | None) -> Feeds:

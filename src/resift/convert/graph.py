@@ -146,21 +146,24 @@ def checked_model(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onn
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"
     )
     model.ir_version = IR_VERSION
-    if _weight_bytes(model) < MAX_BYTES:  # the checker reads no larger one that is not on disk
-        onnx.checker.check_model(model)
+    check_graph(model)
     return model
 
 
-def save_graph(model: onnx.ModelProto, file: Path) -> None:
-    """Write a graph; the weights of one over `MAX_BYTES` go to a second file, ``NAME.data``.
+def check_graph(model: onnx.ModelProto) -> None:
+    """Run ONNX's checker, which reads no model over `MAX_BYTES` that is not on disk."""
+    if _weight_bytes(model) < MAX_BYTES:
+        onnx.checker.check_model(model)
 
-    Then `model` loses its weights.
-    """
+
+def save_graph(model: onnx.ModelProto, file: Path) -> None:
+    """Write a graph; the weights of one over `MAX_BYTES` go to a second file, ``NAME.data``."""
     if _weight_bytes(model) < MAX_BYTES:
         onnx.save(model, str(file))
         return
     onnx.save(model, str(file), save_as_external_data=True, location=f"{file.name}.data")
     onnx.checker.check_model(str(file))
+    onnx.load_external_data_for_model(model, str(file.parent))  # which saving took out of it
 
 
 def _weight_bytes(model: onnx.ModelProto) -> int:

@@ -43,7 +43,7 @@ ENCODER, LATE, CROSS_ATTENTION = STAGES = ("encoder.onnx", "late.onnx", "cross_a
 MAX_TOKENS = 512
 EMBEDDING_TOKENS = 256  # the length that the bundled encoder was trained to pool
 TOLERANCE = 0.1
-MAKERS = ("nncf", "onnx", "onnxruntime", "openvino", "torch")
+MAKERS = ("onnx", "onnxruntime", "openvino", "torch")
 
 Floats = NDArray[np.float32]
 

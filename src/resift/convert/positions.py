@@ -78,10 +78,10 @@ class Biased(Absolute):
 
     def _distances(self, g: GraphBuilder, heads: Heads) -> str:
         """Indices of the bias, int64 ``(queries, tokens)``."""
-        zero, one = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
+        start, step = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
         name = f"positions.{heads.queries}"
         count = g.node("Squeeze", f"{name}.count", token_count(g, heads.mask))
-        keys = g.node("Range", f"{name}.keys", zero, count, one)
+        keys = g.node("Range", f"{name}.keys", start, count, step)
         queries = g.integers(0) if heads.first_only else keys
         upright = g.reshape(f"{name}.upright", queries, -1, 1)
         difference = g.node("Sub", f"{name}.difference", keys, upright)
@@ -127,16 +127,16 @@ class Rotary(Absolute):
         return blocks.join(Absolute().mix(g, blocks.heads))
 
     def _turn(self, g: GraphBuilder, heads: Heads, part: str, angles: tuple[float, ...]) -> str:
-        """``x cos + (-b, a) sin``, where a and b are the two halves of each head of x.
+        """``x cos + (-b, a) sin``, where a and b are the first and last elements of each head of x.
 
         In this form, by heads and with slices, OpenVINO runs it as one operator.
         """
-        name, half = f"{heads.name}.{part}", heads.size // 2
+        name, middle = f"{heads.name}.{part}", heads.size // 2
         cosine, sine = self._tables(g, heads.mask, angles)
         x = heads.key if part == "key" else heads.query
         x = g.node("Transpose", f"{name}.by_head", x, perm=[0, 2, 1, 3])
-        a = g.slice(f"{name}.a", x, 3, 0, half)
-        b = g.slice(f"{name}.b", x, 3, half, heads.size)
+        a = g.slice(f"{name}.a", x, 3, 0, middle)
+        b = g.slice(f"{name}.b", x, 3, middle, heads.size)
         minus = g.constant("minus", np.array(-1.0, np.float32))
         across = g.node(
             "Concat", f"{name}.across", g.node("Mul", f"{name}.minus", b, minus), a, axis=-1

@@ -13,6 +13,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from resift.convert.graph import check_graph
 from resift.convert.products import Floats, Graph, Product, with_graph
 from resift.convert.ranges import Ranges, Sample, measure_ranges
 from resift.convert.rounding import Int8Kernel, round_kernel
@@ -64,7 +65,7 @@ class Quantiser:
                 writer.nodes.append(node)
         outputs = self._model.graph.output
         result = with_graph(self._model, writer.nodes, writer.used_constants(), outputs)
-        onnx.checker.check_model(result)
+        check_graph(result)
         return result
 
     def errors(self) -> dict[str, float]:
@@ -219,4 +220,4 @@ def int8_output(model: onnx.ModelProto, name: str, scales: NDArray[np.float32]) 
     graph.node.append(make("Cast", [clipped], [name], f"{name}.int8", to=onnx.TensorProto.INT8))
     output = next(output for output in graph.output if output.name == name)
     output.type.tensor_type.elem_type = onnx.TensorProto.INT8
-    onnx.checker.check_model(model)
+    check_graph(model)

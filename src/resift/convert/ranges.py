@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from resift.convert.graph import save_graph
 from resift.convert.products import Floats, Graph, distinct_tensors, with_graph
 from resift.errors import InputError
 from resift.rerank.batching import TOKEN_BUDGET
@@ -80,7 +81,7 @@ def _combined(
     result: dict[str, dict[str, Floats]] = {measure: {} for measure in measures}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "ranges.onnx"
-        onnx.save(_measuring(model, tensors, measures), str(file))
+        save_graph(_measuring(model, tensors, measures), file)
         session = open_session(file)
         for batch in _batches(model, samples):
             outputs = session.run(batch)

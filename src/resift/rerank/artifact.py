@@ -219,12 +219,13 @@ def read_manifest(folder: Path) -> Manifest:
     if format_ not in READABLE:
         remedy = "update resift" if is_newer(format_, FORMAT) else "convert it again"
         raise ArtifactError(
-            f"{path}: format {shown(format_)}, this resift reads {FORMAT}; {remedy}"
+            f"{path}: format {shown(format_)}, this resift reads "
+            f"{' and '.join(map(str, READABLE))}; {remedy}"
         )
     try:
         return _manifest(values)
     except (TypeError, KeyError, ValueError) as error:
-        raise ArtifactError(f"{path}: not a manifest of format {FORMAT} ({error})") from error
+        raise ArtifactError(f"{path}: not a manifest of format {format_} ({error})") from error
 
 
 def _manifest(values: dict[str, Any]) -> Manifest:
@@ -241,9 +242,9 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values["stages"] = tuple(values["stages"])
     values["exits"] = tuple(_exit(**exit_) for exit_ in values.get("exits", ()))
     calibration = values.get("calibration")
-    values["calibration"] = calibration and _calibration(**calibration)
+    values["calibration"] = None if calibration is None else _calibration(**calibration)
     report = values.get("report")
-    values["report"] = report and _agreement(**report)
+    values["report"] = None if report is None else _agreement(**report)
     if not values["stages"]:
         raise ValueError("stages are empty, expected at least one ONNX file")
     files = values["files"]
@@ -255,7 +256,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     for name in files:
         if Path(name).name != name:
             raise ValueError(f"file name {name!r} leaves the folder")
-    return Manifest(**values)
+    return Manifest(**values | {"format": FORMAT})  # as it would be written now
 
 
 def _check_numbers(values: dict[str, Any]) -> None:
@@ -285,14 +286,16 @@ def _calibration(plain: dict[str, Any], fused: dict[str, Any], pairs: int) -> Mo
 
 def _agreement(float_layers: list[str], **numbers: Any) -> Agreement:
     agreement = Agreement(**numbers, float_layers=tuple(float_layers))
-    shares = (
-        agreement.spearman,
-        agreement.within_query,
-        agreement.top10_overlap,
-        agreement.max_difference,
-    )
-    if not all(share is None or _is_finite(share) for share in shares):
+    shares = (agreement.spearman, agreement.within_query, agreement.top10_overlap)
+    counts = (agreement.max_difference, agreement.pairs)
+    if not all(share is None or _is_finite(share) for share in shares) or not all(
+        _is_finite(count) for count in counts
+    ):
         raise ValueError("a report's figures must be numbers")
+    if type(agreement.is_int8) is not bool or not all(
+        isinstance(layer, str) for layer in float_layers
+    ):
+        raise ValueError("a report needs is_int8, true or false, and names of float_layers")
     return agreement
 
 

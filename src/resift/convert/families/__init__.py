@@ -24,8 +24,8 @@ FAMILIES: dict[str, Family] = {
     "electra": ELECTRA,
     "gte": NEW_MODEL,
     "modernbert": MODERNBERT,
-    "new": NEW_MODEL,
     "mpnet": MPNET,
+    "new": NEW_MODEL,
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }

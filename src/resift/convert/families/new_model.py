@@ -102,7 +102,7 @@ def _factor(scaling: Config) -> float:
 
 
 def _finish(weights: Arrays, config: Config) -> Arrays:
-    """Queries, keys and values apart, and the two halves of the feed-forward network."""
+    """Queries, keys and values apart, and the activated and linear parts of the gate."""
     for index in range(config.whole("num_hidden_layers")):
         name = f"encoder.layer.{index}"
         parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
