@@ -176,10 +176,12 @@ def _agreement(model: "StoredModel") -> str:
     """How int8 agrees with float32, in a few words."""
     if model.manifest is None:
         return "broken: is made anew"
-    spearman = (model.agreement or {}).get("spearman")
-    if isinstance(spearman, int | float):
-        return f"Spearman {spearman:.4f}"
-    return "float32" if "float32" in model.manifest.quantisation else "not measured"
+    report = model.manifest.report
+    if report is None:
+        return "float32" if "float32" in model.manifest.quantisation else "not measured"
+    if not report.is_int8:
+        return "float32: int8 is too far"
+    return "no order" if report.spearman is None else f"Spearman {report.spearman:.4f}"
 
 
 def _print_known(known: "tuple[KnownModel, ...]", stored: set[str]) -> None:
