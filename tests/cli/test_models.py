@@ -57,7 +57,7 @@ def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -
     ("changes", "shown"),
     [
         ({}, "Spearman 0.9982"),
-        ({"is_int8": False}, "float32: int8 is too far"),
+        ({"is_int8": False}, "float32: int8 too far"),
         ({"spearman": None}, "no order"),
     ],
 )

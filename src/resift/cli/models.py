@@ -180,7 +180,7 @@ def _agreement(model: "StoredModel") -> str:
     if report is None:
         return "float32" if "float32" in model.manifest.quantisation else "not measured"
     if not report.is_int8:
-        return "float32: int8 is too far"
+        return "float32: int8 too far"
     return "no order" if report.spearman is None else f"Spearman {report.spearman:.4f}"
 
 
