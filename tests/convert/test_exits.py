@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from artifacts import DIM, random_weights
-from convert.plain_checkpoints import FAMILIES, pairs, write_checkpoint
+from convert.plain_checkpoints import FAMILIES, TRAINED, pairs, write_checkpoint
 from resift import Reranker
 from resift.convert.convert import convert_folder
 from resift.convert.exits import first_token_layers, fit_head, stage_layers
@@ -88,8 +88,8 @@ def test_layers_read_states_at_a_cut_as_the_maps_say() -> None:
 
 
 @pytest.mark.parametrize("int8", [False, True])
-def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> None:
-    checkpoint = write_checkpoint(tmp_path / "made", num_hidden_layers=3)
+def test_a_checkpoint_gets_exits(int8: bool, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "made", "roberta", spread=TRAINED, num_hidden_layers=3)
     file, lines = tmp_path / "texts.jsonl", pairs(80)
     file.write_text("".join(json.dumps({"query": q, "text": t}) + "\n" for q, t in lines))
     made = convert_folder(
@@ -100,15 +100,16 @@ def test_a_checkpoint_gets_exits(int8: bool, runtime: str, tmp_path: Path) -> No
     assert len(manifest.exits) == len(made.explained) == 2
     assert made.explained[1] > 0.5
     assert manifest.exits[0].pairs == manifest.exits[1].pairs > 50
-    if not int8:
-        assert made.max_difference < 0.05  # states between stages have 16 bits
-    reranker = Reranker(tmp_path / "out", settings=Settings(runtime=runtime))
-    for pair in manifest.reference:  # verify() also asks how far int8 is: a random model's is far
-        logit = reranker.score(pair.query, [pair.text])[0]
-        assert logit == pytest.approx(pair.logit, abs=manifest.tolerance)
+    assert made.max_difference < 0.05  # states between float32 stages have 16 bits
+    assert (made.report is not None and made.report.is_int8) is int8
     query, texts = lines[0][0], [text for _, text in lines[:30]]
-    ranking = reranker.rank(query, texts, top_n=3, exact=True)
-    assert {hit.stages for hit in ranking} == {3}
+    for runtime in ("openvino", "onnxruntime"):
+        reranker = Reranker(tmp_path / "out", settings=Settings(runtime=runtime))
+        for pair in manifest.reference:
+            logit = reranker.score(pair.query, [pair.text])[0]
+            assert logit == pytest.approx(pair.logit, abs=manifest.tolerance)
+        ranking = reranker.rank(query, texts, top_n=3, exact=True)
+        assert {hit.stages for hit in ranking} == {3}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

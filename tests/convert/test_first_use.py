@@ -92,4 +92,3 @@ def test_a_checkpoint_folder_works_wherever_a_name_does(
     by_folder, err = output(RANK, str(folder), environment=environment)
     assert "int8 against float32" in err
     assert output(REFUSED + RANK, str(folder), environment=environment) == (by_folder, "")
-    assert output(RANK, NAME, environment=environment)[0] == by_folder
