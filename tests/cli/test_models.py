@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from convert.loopback_hub import LATER_COMMIT, serve
 from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
 from resift.index.embedders.artifact import ArtifactEmbedder
-from resift.rerank.artifact import ReferencePair, load_artifact, write_manifest
+from resift.rerank.artifact import Agreement, ReferencePair, load_artifact, write_manifest
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.known_models import KNOWN_MODELS
 from resift.rerank.stored_models import folder_size
@@ -50,6 +51,23 @@ def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -
     assert rows[0].split()[1:] == [COMMIT[:12], "5", "MB", "float32"]
     assert "broken: is made anew" in rows[1]
     assert rows[2].rstrip().endswith("here")
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "Spearman 0.9982"),
+        ({"is_int8": False}, "float32: int8 too far"),
+        ({"spearman": None}, "no order"),
+    ],
+)
+def test_models_lists_how_close_int8_is(
+    changes: dict[str, Any], shown: str, resift: Resift, stored: Path
+) -> None:
+    report = replace(Agreement(True, 0.9982, 0.99, 0.95, 300, 0.04), **changes)
+    write_manifest(stored, replace(load_artifact(stored).manifest, report=report))
+    row = next(line for line in resift("models").out.splitlines() if COMMIT[:12] in line)
+    assert row.rstrip().endswith(f" MB  {shown}")
 
 
 def test_models_as_json_is_one_document(resift: Resift, stored: Path) -> None:

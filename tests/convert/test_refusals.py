@@ -165,7 +165,6 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         config(architectures=None),
         r"bert \(no architecture\) is not a reranker.*name it as RESIFT_EMBEDDER",
     ),
-    "architectures are a text": (config(architectures="Bert"), r"\(no architecture\)"),
     "unknown activation": (
         config(hidden_act="mish"),
         "activation mish; expected one of gelu, gelu_new",
@@ -195,7 +194,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     ),
     "no weights": (without(WEIGHTS), "no safetensors weights; use a revision that has model.safe"),
     "cut short": (cut_short, r"model\.safetensors: not a readable safetensors file .*fetch it ag"),
-    "another file": (text(WEIGHTS, "version https://git-lfs"), "not a readable safetensors file"),
+    "a pointer": (text(WEIGHTS, "version https://git-lfs"), "not a readable safetensors file"),
     "lost shard": (
         index({"a": "model-1.safetensors"}),
         r"model-1\.safetensors: missing, though model\.safetensors\.index\.json names it; fetch",

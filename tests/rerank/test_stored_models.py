@@ -2,12 +2,18 @@
 
 import json
 import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from resift.errors import ModelError
-from resift.rerank.artifact import CONVERTER_VERSION
+from resift.rerank.artifact import (
+    CONVERTER_VERSION,
+    Agreement,
+    load_artifact,
+    write_manifest,
+)
 from resift.rerank.stored_models import (
     Options,
     Revisions,
@@ -108,10 +114,20 @@ def test_listing_names_what_is_whole_and_what_is_broken(tmp_path: Path, joint_fo
     assert whole.manifest is not None and whole.manifest.name == "tiny-joint"
     assert (whole.commit, whole.version, whole.problem) == (COMMIT, CONVERTER_VERSION, None)
     assert whole.size == sum(file.stat().st_size for file in joint_folder.iterdir())
-    assert listed["owner/other"].manifest is None
+    assert whole.agreement is None
+    assert listed["owner/other"].manifest is None and listed["owner/other"].agreement is None
     assert "not a resift model" in (listed["owner/other"].problem or "")
     assert stored_repository(tmp_path, "folder:mine") == tmp_path / "folders" / "mine"
     assert stored_repository(tmp_path, "../owner/name") is None
+
+
+def test_a_report_of_the_conversion_is_listed(tmp_path: Path, joint_folder: Path) -> None:
+    folder = tmp_path / "owner--name" / artifact_name(COMMIT, Options())
+    shutil.copytree(joint_folder, folder)
+    report = Agreement(True, 0.9982, None, 0.95, 300, 0.04, ("layer",), "resift 1")
+    write_manifest(folder, replace(load_artifact(folder).manifest, report=report))
+    (listed,) = stored_models(tmp_path)
+    assert listed.agreement == asdict(report)
 
 
 def test_a_model_of_a_folder_and_one_of_the_hub_never_share_a_folder(tmp_path: Path) -> None:

@@ -176,13 +176,13 @@ def _agreement(model: "StoredModel") -> str:
     """How int8 agrees with float32, in a few words."""
     if model.manifest is None:
         return "broken: is made anew"
-    agreement = model.agreement or {}
-    spearman, layers = agreement.get("spearman"), len(agreement.get("float_layers", ()))
-    if not agreement.get("is_int8", True):
-        return "float32 kept: int8 is not close enough"
-    if isinstance(spearman, int | float):
-        return f"Spearman {spearman:.4f}" + (f", {layers} layers float32" if layers else "")
-    return "float32" if "float32" in model.manifest.quantisation else "not measured"
+    report = model.manifest.report
+    if report is None:
+        return "float32" if "float32" in model.manifest.quantisation else "not measured"
+    if not report.is_int8:
+        return "float32: int8 too far"
+    layers = f", {len(report.float_layers)} layers float32" if report.float_layers else ""
+    return "no order" if report.spearman is None else f"Spearman {report.spearman:.4f}{layers}"
 
 
 def _print_known(known: "tuple[KnownModel, ...]", stored: set[str]) -> None:

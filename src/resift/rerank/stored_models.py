@@ -15,7 +15,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,8 @@ class StoredModel:
     @property
     def agreement(self) -> dict[str, Any] | None:
         """How int8 agrees with float32, from the report of the conversion; None without one."""
-        report: Any = getattr(self.manifest, "report", None)
-        if is_dataclass(report) and not isinstance(report, type):
-            return asdict(report)
-        return dict(report) if isinstance(report, Mapping) else None
+        report = None if self.manifest is None else self.manifest.report
+        return None if report is None else asdict(report)
 
 
 def models_folder(settings: Settings) -> Path:
