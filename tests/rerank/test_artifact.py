@@ -13,8 +13,10 @@ import pytest
 from resift import Reranker
 from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
+    FORMAT,
     MANIFEST,
     TOKENIZER,
+    Agreement,
     Exit,
     load_artifact,
     write_manifest,
@@ -37,6 +39,10 @@ def folder(joint_folder: Path, tmp_path: Path) -> Path:
 def _edit(folder: Path, **changes: Any) -> None:
     values = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(values | changes))
+
+
+def _report_of(**changes: object) -> dict[str, Any]:
+    return {"report": asdict(Agreement(True, 0.99, 0.99, 0.99, 9, 0.1)) | changes}
 
 
 def _refused(folder: Path, *messages: str) -> None:
@@ -119,6 +125,10 @@ def test_a_transformers_checkpoint_is_told_to_be_converted(tmp_path: Path) -> No
         load_artifact(tmp_path)
 
 
+def test_a_folder_without_a_model_says_what_it_lacks(tmp_path: Path) -> None:
+    _refused(tmp_path, "neither the manifest.json of a resift model nor the config.json of a tran")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", "\udcff"])
 def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -128,10 +138,10 @@ def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> Non
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (2, "format 2, this resift reads 3; convert it again"),
-        (4, "format 4, this resift reads 3; update resift"),
-        ("3", "this resift reads 3; convert it again"),
-        (None, "format None, this resift reads 3; convert it again"),
+        (2, f"format 2, this resift reads {FORMAT}; convert it again"),
+        (9, f"format 9, this resift reads {FORMAT}; update resift"),
+        ("3", f"this resift reads {FORMAT}; convert it again"),
+        (None, f"format None, this resift reads {FORMAT}; convert it again"),
     ],
 )
 def test_another_format_is_refused_with_its_number(
@@ -149,13 +159,27 @@ def test_another_format_is_refused_with_its_number(
         ({"kind": "late_interaction", "late_interaction": {"cosine": 1.0}}, "query_maxsim"),
         ({"max_tokens": 100}, "multiple of 16"),
         ({"max_tokens": 0}, "multiple of 16"),
-        ({"max_tokens": "many"}, "manifest of format 3"),
+        ({"max_tokens": "many"}, f"manifest of format {FORMAT}"),
         ({"stages": ["other.onnx"]}, "no hash for other.onnx"),
         ({"stages": []}, "stages"),
-        ({"reference": [{"query": "q"}]}, "manifest of format 3"),
+        ({"reference": [{"query": "q"}]}, f"manifest of format {FORMAT}"),
         ({"files": [STAGE, TOKENIZER]}, "files"),
         ({"files": {STAGE: 1, TOKENIZER: 2}}, "files"),
         ({"surprise": 1}, "surprise"),
+        ({"query_prompt": 5}, "query_prompt 5, expected text"),
+        ({"passage_prompt": None}, "passage_prompt None, expected text"),
+        ({"name": ["a"]}, "name ['a'], expected text"),
+        ({"revision": 5}, "revision 5, expected text or null"),
+        ({"label": 1.5}, "label 1.5, expected a name, an index or null"),
+        ({"label": True}, "label True, expected a name, an index or null"),
+        ({"report": []}, "report [], expected an object or null"),
+        ({"report": 0}, "report 0, expected an object or null"),
+        ({"report": {}}, "is_int8"),
+        (_report_of(pairs="many"), "a report's is_int8"),
+        (_report_of(is_int8=1), "a report's is_int8"),
+        (_report_of(float_layers=[1]), "a report's float_layers"),
+        (_report_of(float_layers="ab"), "a report's float_layers"),
+        (_report_of(quantiser=None), "a report's float_layers"),
     ],
 )
 def test_a_manifest_that_says_what_cannot_be_is_refused(
@@ -181,16 +205,16 @@ def _calibration_of(curve: str = "plain", **changes: object) -> dict[str, Any]:
         (_exit_of(levels=[0.01, 0.99, 0.5]), "rising levels"),
         (_exit_of(gains=[2.5, 0.0, -1.25]), "a rising gain for each"),
         (_exit_of(gains=[-1.25, 0.0]), "a rising gain for each"),
-        (_exit_of(gains=0.5), "manifest of format 3"),
+        (_exit_of(gains=0.5), f"manifest of format {FORMAT}"),
         (_exit_of(surprise=1), "surprise"),
         ({"exits": [{"levels": [], "gains": []}]}, "pairs"),
-        ({"exits": None}, "manifest of format 3"),
+        ({"exits": None}, f"manifest of format {FORMAT}"),
         (_calibration_of(scale=0), "a scale above 0"),
         (_calibration_of(scale=-0.75), "a scale above 0"),
         (_calibration_of("fused", scale=0.0), "a scale above 0"),
         (_calibration_of("fused", scale=-1), "a scale above 0"),
         (_calibration_of(scale=float("nan")), "expected numbers"),
-        (_calibration_of(scale="steep"), "manifest of format 3"),
+        (_calibration_of(scale="steep"), f"manifest of format {FORMAT}"),
         (_calibration_of(surprise=1), "surprise"),
         ({"calibration": {"plain": {"scale": 1.0}, "fused": {}, "pairs": 1}}, "bias"),
         ({"calibration": {"plain": {}}}, "fused"),

@@ -15,6 +15,7 @@ from resift.errors import ArtifactError, ModelNotFound, shown
 from resift.files import open_regular, read_regular, reason
 from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
+from resift.rerank.checkpoint_files import CONFIG
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.values import is_newer
 
@@ -193,7 +194,10 @@ def sha256(file: Path) -> str:
 def _check_hash(file: Path, expected: str) -> None:
     if not file.is_file():
         raise ArtifactError(f"{file}: missing, though the manifest names it; copy the model again")
-    digest = sha256(file)
+    try:
+        digest = sha256(file)
+    except OSError as error:  # removed meanwhile, or it may not be read
+        raise ArtifactError(f"{file}: cannot be read ({reason(error)})") from error
     if digest != expected:
         raise ArtifactError(
             f"{file}: SHA-256 is {digest[:12]}…, the manifest says {expected[:12]}…; "
@@ -207,10 +211,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         values = json.loads(read_regular(path, _MAX_MANIFEST_BYTES).decode())
     except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{folder}: no {MANIFEST} in it, so it is not a resift model; "
-            "for a transformers checkpoint run  resift convert FOLDER OUT"
-        ) from error
+        raise ArtifactError(_without_manifest(folder)) from error
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, RecursionError) as error:
@@ -227,6 +228,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: not a manifest of format {FORMAT} ({error})") from error
 
 
+def _without_manifest(folder: Path) -> str:
+    if (folder / CONFIG).is_file():
+        return (
+            f"{folder}: a transformers checkpoint, and no resift model yet; run  resift convert "
+            "FOLDER OUT"
+        )
+    return (
+        f"{folder}: no model in it: it has neither the {MANIFEST} of a resift model nor the "
+        f"{CONFIG} of a transformers checkpoint; name another folder, or a hub id"
+    )
+
+
 def _manifest(values: dict[str, Any]) -> Manifest:
     if values["kind"] not in get_args(Kind):
         raise ValueError(f"kind {values['kind']!r}, expected one of {', '.join(get_args(Kind))}")
@@ -236,6 +249,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if values["kind"] == "late_interaction" and late is None:
         raise ValueError("a late-interaction model needs late_interaction weights")
     _check_numbers(values)
+    _check_texts(values)
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
@@ -243,7 +257,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     calibration = values.get("calibration")
     values["calibration"] = calibration and _calibration(**calibration)
     report = values.get("report")
-    values["report"] = report and _agreement(**report)
+    values["report"] = None if report is None else _agreement(**report)
     if not values["stages"]:
         raise ValueError("stages are empty, expected at least one ONNX file")
     files = values["files"]
@@ -268,6 +282,21 @@ def _check_numbers(values: dict[str, Any]) -> None:
         raise ValueError(f"max_tokens {limit!r}, expected a multiple of {LENGTH_STEP}")
 
 
+def _check_texts(values: dict[str, Any]) -> None:
+    """Raise `ValueError` for a text that is none."""
+    names = ("name", "base_model", "licence", "quantisation", "query_prompt", "passage_prompt")
+    for name in names:
+        if not isinstance(values.get(name, ""), str):
+            raise ValueError(f"{name} {shown(values[name])}, expected text")
+    revision, label = values.get("revision"), values.get("label")
+    if not isinstance(revision, str | None):
+        raise ValueError(f"revision {shown(revision)}, expected text or null")
+    if not isinstance(label, str | int | None) or isinstance(label, bool):
+        raise ValueError(f"label {shown(label)}, expected a name, an index or null")
+    if not isinstance(values.get("report"), dict | None):
+        raise ValueError(f"report {shown(values['report'])}, expected an object or null")
+
+
 def _is_finite(value: object) -> bool:
     """Whether a value is a number that a float can hold."""
     return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
@@ -283,8 +312,13 @@ def _calibration(plain: dict[str, Any], fused: dict[str, Any], pairs: int) -> Mo
     return ModelCalibration(Platt(**plain), Platt(**fused), pairs)
 
 
-def _agreement(float_layers: list[str], **numbers: Any) -> Agreement:
+def _agreement(float_layers: list[str] | tuple[str, ...] = (), **numbers: Any) -> Agreement:
     agreement = Agreement(**numbers, float_layers=tuple(float_layers))
+    if type(agreement.is_int8) is not bool or type(agreement.pairs) is not int:
+        raise ValueError("a report's is_int8 must be true or false, its pairs a number")
+    names = [*agreement.float_layers, agreement.quantiser]
+    if isinstance(float_layers, str) or not all(isinstance(name, str) for name in names):
+        raise ValueError("a report's float_layers and quantiser must be names")
     shares = (
         agreement.spearman,
         agreement.within_query,
