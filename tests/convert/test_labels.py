@@ -149,7 +149,7 @@ def test_a_label_that_the_model_does_not_have_is_the_callers_error(label: Any) -
 def test_the_only_label_has_no_range_of_numbers() -> None:
     with pytest.raises(InputError) as caught:
         with_relevance_logit(head(1), {0: "good"}, "bad", FOLDER)
-    assert str(caught.value) == ("label='bad': some/model has only the label good; leave label out")
+    assert str(caught.value) == ("label='bad': some/model has only the label good; leave it out")
 
 
 def test_many_and_long_labels_are_shortened() -> None:

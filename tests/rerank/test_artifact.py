@@ -126,7 +126,9 @@ def test_a_transformers_checkpoint_is_told_to_be_converted(tmp_path: Path) -> No
 
 
 def test_a_folder_without_a_model_says_what_it_lacks(tmp_path: Path) -> None:
-    _refused(tmp_path, "neither the manifest.json of a resift model nor the config.json of a tran")
+    _refused(
+        tmp_path, "not a resift model, and no config.json, so it is no transformers checkpoint"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", "\udcff"])

@@ -67,7 +67,7 @@ def _chosen(label: str | int, words: list[str], folder: Path) -> int:
         return label
     listed = _listed([shortened(word) for word in words])
     remedy = (
-        "leave label out"
+        "leave it out"
         if len(words) == 1
         else f"name one of them, or its number from 0 to {len(words) - 1}"
     )

@@ -235,8 +235,8 @@ def _without_manifest(folder: Path) -> str:
             "FOLDER OUT"
         )
     return (
-        f"{folder}: no model in it: it has neither the {MANIFEST} of a resift model nor the "
-        f"{CONFIG} of a transformers checkpoint; name another folder, or a hub id"
+        f"{folder}: no {MANIFEST} in it, so it is not a resift model, and no {CONFIG}, so it is no "
+        "transformers checkpoint; name another folder or a hub id"
     )
 
 
