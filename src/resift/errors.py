@@ -35,6 +35,7 @@ A message is one line: the value, the expectation, the remedy.
 """
 
 _SHOWN = 60  # characters of a value in a message
+_NAME = 200  # characters of a name, which users copy; no hub id has more
 
 
 def shown(value: object) -> str:
@@ -44,6 +45,11 @@ def shown(value: object) -> str:
     except Exception:  # a foreign __repr__, or a number of too many digits
         return f"a {type(value).__name__}"
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
+
+
+def shortened(name: str) -> str:
+    """A name for a message: as it is, or quoted and shortened if it is long or has odd letters."""
+    return name if len(name) <= _NAME and name.isprintable() else shown(name)
 
 
 class ResiftError(Exception):

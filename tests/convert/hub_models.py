@@ -59,6 +59,7 @@ def convert_folder(
     int8: bool = True,
     exits: Sequence[int] = (),
     label: str | int | None = None,
+    work: Path | None = None,
 ) -> None:
     """Write the tests' small cross-encoder. Waits while the file `SLOW` is beside the config."""
     if not (folder / "model.safetensors").exists():
@@ -66,6 +67,8 @@ def convert_folder(
         for shard in shards.values():
             (folder / shard).read_bytes()
     logging.getLogger("resift").info("converted by the stand-in, label %s", label)
+    if work is None or out.parent not in (work, *work.parents):
+        raise ValueError(f"work={work}: what a killed process leaves there is never deleted")
     slow = out.parents[4] / SLOW
     if slow.exists():
         (slow.parent / "converting").touch()

@@ -4,6 +4,8 @@ Checkpoints are tiny and written here, without torch. `test_fixtures` and `test_
 every architecture to transformers, `test_refusals` has what cannot be converted.
 """
 
+import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,37 @@ def test_a_label_that_the_model_does_not_have_is_refused(label: str | int, tmp_p
         f"label={label!r}: {checkpoint} has the labels good, bad; name one of them, or its number "
         "from 0 to 1"
     )
+
+
+def test_messages_have_the_name_that_the_user_gave(tmp_path: Path) -> None:
+    snapshot = write_checkpoint(tmp_path / "snapshots" / ("a" * 40), labels=3)
+    for label, kind in ((None, ModelError), ("foo", InputError)):
+        with pytest.raises(kind, match="owner/name") as caught:
+            convert_folder(snapshot, tmp_path / "out", name="owner/name", label=label)
+        assert str(tmp_path) not in str(caught.value)
+    with pytest.raises(ModelError, match=re.escape(f"{snapshot}: labels")):
+        converted(snapshot)
+
+
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_temporary_files_are_where_the_system_has_them_or_the_store(
+    is_stored: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    system, part, folders = tmp_path / "system", tmp_path / "part", list[Path]()
+    system.mkdir()
+    part.mkdir()
+
+    def killed(*arguments: Any) -> None:
+        folders.append(arguments[-1].parent)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tempfile, "tempdir", str(system))
+    monkeypatch.setattr("resift.convert.convert.open_export", killed)
+    with pytest.raises(KeyboardInterrupt):
+        convert_folder(checkpoint, tmp_path / "out", name="name", work=part if is_stored else None)
+    assert folders == [part if is_stored else system]
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint", "system", "part"}
 
 
 def test_one_label_may_be_called_anything(tmp_path: Path) -> None:

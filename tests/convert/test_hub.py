@@ -236,6 +236,28 @@ def test_offline_takes_what_the_hubs_cache_has(
     assert "HF_HUB_OFFLINE is set" in refusal(ModelNotFound)
 
 
+def test_offline_the_only_whole_commit_of_the_cache_is_taken_and_of_several_none(
+    server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder, commit = fetch()
+    part = folder.with_name("a" * 40)
+    part.mkdir()
+    (part / "config.json").write_text("{}")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch() == (folder, commit)
+    assert "main: not on this machine" in refusal(ModelNotFound, revision="main")
+    shutil.copytree(folder, folder.with_name(LATER_COMMIT))
+    assert "HF_HUB_OFFLINE is set" in refusal(ModelNotFound)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_long_revision_is_shortened(
+    server: Hub, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    assert len(refusal(ModelNotFound, revision="v" * 5_000)) < 400
+
+
 def test_a_full_disk_is_named_with_its_remedy(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/home/user/hub/blob")

@@ -146,6 +146,21 @@ def test_a_label_that_the_model_does_not_have_is_the_callers_error(label: Any) -
     )
 
 
+def test_the_only_label_has_no_range_of_numbers() -> None:
+    with pytest.raises(InputError) as caught:
+        with_relevance_logit(head(1), {0: "good"}, "bad", FOLDER)
+    assert str(caught.value) == ("label='bad': some/model has only the label good; leave it out")
+
+
+def test_many_and_long_labels_are_shortened() -> None:
+    names = {number: f"class {number}" for number in range(1_000)} | {1: "long" * 1_000}
+    with pytest.raises(InputError, match="and 988 more; name one of them, or its number from 0 t"):
+        with_relevance_logit(head(1_000), names, "other", FOLDER)
+    with pytest.raises(ModelError, match="'class 11' and 988 more do not decide") as caught:
+        with_relevance_logit(head(1_000), names, None, FOLDER)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize(
     "names",
     [

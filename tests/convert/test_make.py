@@ -102,7 +102,7 @@ def test_a_branch_is_looked_up_and_without_a_network_it_is_what_it_was(
     shutil.rmtree(tmp_path / "hf")
     offline = environment | {"HF_HUB_OFFLINE": "1"}
     out, err = output(OPEN, NAME, "main", environment=offline)
-    assert out == OPENED and f"taking commit {COMMIT}, which it was before" in err
+    assert out == OPENED and f"main was commit {COMMIT} at the last look" in err
     out, _ = output(OPEN, NAME, "v1", environment=offline)
     assert out.startswith("ModelNotFound|owner/name at v1: not on this machine")
 
@@ -246,6 +246,89 @@ def test_a_store_that_cannot_be_used_is_one_line_with_a_remedy(
     kind, _, message = out.partition("|")
     assert kind == "ModelError" and "RESIFT_CACHE_DIR" in message and "\n" not in message
     assert home != "foreign" or list((cache / "models").iterdir()) == [cache / "models" / "mine"]
+
+
+EMBEDDER = {"kind": "embedder"}
+
+
+def test_what_was_edited_into_an_embedder_is_made_anew(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    output(OPEN, NAME, environment=environment)
+    manifest = _store(tmp_path) / FOLDER / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | EMBEDDER))
+    out, err = output(OPEN, NAME, environment=environment)
+    assert out == OPENED and _conversions(err) == 1
+    assert "an embedder, expected a reranker; making it anew" in err
+    assert load_artifact(manifest.parent).manifest.kind == "cross_encoder"
+
+
+def test_a_file_of_the_user_in_a_broken_model_stops_it_before_the_conversion(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    output(OPEN, NAME, environment=environment)
+    folder = _store(tmp_path) / FOLDER
+    (folder / "notes.txt").write_text("mine")
+    assert output(OFFLINE, NAME, environment=environment) == (OPENED, "")
+    _damage(folder, "cut")
+    out, err = output(OPEN, NAME, environment=environment)
+    assert out == (
+        f"ModelError|{folder / 'notes.txt'}: was not made by resift, and is in the way of a model; "
+        "move it away"
+    )
+    assert _conversions(err) == 0 and (folder / "notes.txt").read_text() == "mine"
+
+
+def test_offline_the_only_commit_in_the_hubs_cache_is_taken(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    output(OPEN, NAME, environment=environment)
+    shutil.rmtree(_store(tmp_path))
+    offline = environment | {"HF_HUB_OFFLINE": "1"}
+    out, err = output(OPEN, NAME, environment=offline)
+    assert out == OPENED
+    assert f"the hub was not asked; taking commit {COMMIT} from its cache" in err
+    assert output(OFFLINE, NAME, environment=offline) == (OPENED, "")
+
+
+def test_a_shard_of_no_possible_name_is_the_checkpoints_fault(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    folder = make_repository(tmp_path / "name", shards=2)
+    index = {"weight_map": {"layer": "x" * 5_000, "other": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    out, _ = output(OPEN, str(folder), environment=environment)
+    assert out.startswith(f"ModelError|{folder}: 'xxx") and "is missing" in out
+    assert "RESIFT_CACHE_DIR" not in out and len(out) < 500
+
+
+REMOVED = f"""
+{RUN}
+import shutil
+from resift import Reranker
+from resift.errors import ResiftError
+from resift.rerank import reranker
+load = reranker.load_model
+def removing(artifact, *arguments):
+    (artifact.folder / sys.argv[1]).unlink()
+    return load(artifact, *arguments)
+reranker.load_model = removing
+try:
+    Reranker({NAME!r})
+except ResiftError as error:
+    print(f"{{type(error).__name__}}|{{error}}")
+"""
+
+
+@pytest.mark.parametrize("file", ["stage-0.onnx", "tokenizer.json"])
+def test_a_removal_between_check_and_load_is_called_that(
+    environment: dict[str, str], tmp_path: Path, file: str
+) -> None:
+    folder = _store(tmp_path) / FOLDER
+    out, _ = output(REMOVED, file, environment=environment)
+    expected = f"{folder}: was removed by another process meanwhile; try again"
+    assert out == f"ArtifactError|{expected}"
+    assert output(OPEN, NAME, environment=environment)[0] == OPENED
 
 
 FULL_DISK = """

@@ -1,6 +1,8 @@
 """The store puts whole folders only, and removes only what resift made there."""
 
+import errno
 import multiprocessing
+import os
 import shutil
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -89,6 +91,90 @@ def test_remove_leaves_what_resift_did_not_make(
     left = {path.name for path in stored.iterdir()}
     assert left == {artifact_name(OTHER, Options()), "mine", "notes.txt", users.name}
     assert load_artifact(elsewhere).manifest.name == "tiny-joint"
+
+
+def test_remove_leaves_what_lies_in_a_stored_model(models: Path, stored: Path) -> None:
+    notes, folder = stored / ARTIFACT / "notes.txt", stored / ARTIFACT / "mine"
+    notes.write_text("mine")
+    folder.mkdir()
+    assert remove(models, stored, NAME) > 0
+    assert sorted((stored / ARTIFACT).iterdir()) == [folder, notes]
+
+
+def _foreign_target(target: Path, kind: str) -> Path:
+    """Make `target` a thing that resift did not make; returns what is in the way."""
+    if kind == "file":
+        target.write_text("mine")
+        return target
+    if kind == "link":
+        target.symlink_to(target.parent / "nowhere")
+        return target
+    target.mkdir()
+    if kind == "folder in it":
+        (target / "stage-0.onnx").mkdir()
+        return target / "stage-0.onnx"
+    name = {"notes": "notes.txt", "weights": "mine.onnx", "json": "thesis.json"}[kind]
+    (target / name).write_text("mine")
+    return target / name
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "notes", "weights", "json", "folder in it"])
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_resift_did_not_make_is_never_replaced(
+    models: Path, joint_folder: Path, kind: str, when: str
+) -> None:
+    target, foreign = models / "owner--name" / ARTIFACT, []
+    target.parent.mkdir(parents=True)
+
+    def write(out: Path) -> None:
+        shutil.copytree(joint_folder, out)
+        if when == "meanwhile":
+            foreign.append(_foreign_target(target, kind))
+
+    if when == "before":
+        foreign.append(_foreign_target(target, kind))
+    with pytest.raises(ModelError) as caught:
+        put(target, write)
+    assert str(caught.value) == (
+        f"{foreign[0]}: was not made by resift, and is in the way of a model; move it away"
+    )
+    assert os.path.lexists(foreign[0]) and list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("number", "file", "line"),
+    [
+        (errno.ENOSPC, "in", "cannot be stored there (no space left on the disk); free some space"),
+        (errno.EROFS, "in", "cannot be stored there (the file system is read-only); make it writ"),
+        (errno.EACCES, "in", "check the rights of the files and folders); make it writable or na"),
+        (errno.ENAMETOOLONG, "out", "cannot be read or written by the conversion (file name too"),
+        (errno.EACCES, "out", "cannot be read or written by the conversion (permission denied"),
+    ],
+)
+def test_an_error_of_the_disk_is_called_what_it_is(
+    models: Path, number: int, file: str, line: str
+) -> None:
+    def write(out: Path) -> None:
+        raise OSError(number, os.strerror(number), str(out / "x" if file == "in" else "/a/weight"))
+
+    with pytest.raises(ModelError) as caught:
+        put(models / "owner--name" / ARTIFACT, write)
+    assert line in str(caught.value)
+    assert ("free some space" in str(caught.value)) == (number == errno.ENOSPC)
+
+
+def test_a_removal_that_fails_says_so(
+    models: Path, stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink(file: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(file))
+
+    with monkeypatch.context() as patched, pytest.raises(ModelError) as caught:
+        patched.setattr(Path, "unlink", unlink)
+        remove(models, stored, NAME)
+    message = str(caught.value)
+    assert f"{stored}: {NAME} cannot be removed from there (the file system is read-" in message
+    assert "stored there" not in message and "space" not in message
 
 
 def test_a_folder_that_resift_did_not_make_is_never_used(models: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from resift import Reranker
 from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
+    FORMAT,
     MANIFEST,
     TOKENIZER,
     Agreement,
@@ -39,6 +40,10 @@ def folder(joint_folder: Path, tmp_path: Path) -> Path:
 def _edit(folder: Path, **changes: Any) -> None:
     values = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps(values | changes))
+
+
+def _report_of(**changes: object) -> dict[str, Any]:
+    return {"report": asdict(Agreement(True, 0.99, 0.99, 0.99, 9, 0.1)) | changes}
 
 
 def _refused(folder: Path, *messages: str) -> None:
@@ -177,6 +182,12 @@ def test_a_transformers_checkpoint_is_told_to_be_converted(tmp_path: Path) -> No
         load_artifact(tmp_path)
 
 
+def test_a_folder_without_a_model_says_what_it_lacks(tmp_path: Path) -> None:
+    _refused(
+        tmp_path, "not a resift model, and no config.json, so it is no transformers checkpoint"
+    )
+
+
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "null", "\udcff"])
 def test_a_manifest_that_is_no_object_is_refused(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -214,6 +225,20 @@ def test_another_format_is_refused_with_its_number(
         ({"files": [STAGE, TOKENIZER]}, "files"),
         ({"files": {STAGE: 1, TOKENIZER: 2}}, "files"),
         ({"surprise": 1}, "surprise"),
+        ({"query_prompt": 5}, "query_prompt 5, expected text"),
+        ({"passage_prompt": None}, "passage_prompt None, expected text"),
+        ({"name": ["a"]}, "name ['a'], expected text"),
+        ({"revision": 5}, "revision 5, expected text or null"),
+        ({"label": 1.5}, "label 1.5, expected a name, an index or null"),
+        ({"label": True}, "label True, expected a name, an index or null"),
+        ({"report": []}, "report [], expected an object or null"),
+        ({"report": 0}, "report 0, expected an object or null"),
+        ({"report": {}}, "is_int8"),
+        (_report_of(pairs="many"), "a report's is_int8"),
+        (_report_of(is_int8=1), "a report's is_int8"),
+        (_report_of(float_layers=[1]), "a report's float_layers"),
+        (_report_of(float_layers="ab"), "a report's float_layers"),
+        (_report_of(quantiser=None), "a report's float_layers"),
     ],
 )
 def test_a_manifest_that_says_what_cannot_be_is_refused(

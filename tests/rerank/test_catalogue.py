@@ -10,7 +10,8 @@ import pytest
 
 from resift import Reranker
 from resift.errors import CalibrationError, InputError, ModelError, ModelNotFound
-from resift.rerank.catalogue import BUNDLED, checked_hub_id, resolve
+from resift.rerank.artifact import Artifact, load_artifact
+from resift.rerank.catalogue import BUNDLED, checked_hub_id, open_model, resolve
 from resift.rerank.known_models import KNOWN_MODELS, known_model
 from resift.rerank.stored_models import COMMIT as COMMIT_OF_A_MODEL
 from resift.rerank.stored_models import Options, artifact_name
@@ -83,6 +84,57 @@ def test_a_checkpoint_folder_is_made_and_an_artifact_is_opened(
     shutil.copytree(joint_folder, artifact := tmp_path / "artifact")
     (artifact / "config.json").write_text("{}")
     assert resolve(artifact, settings=settings) == artifact
+
+
+def test_a_folder_without_a_model_does_not_hide_a_hub_id(
+    tmp_path: Path, made: "list[tuple[Any, ...]]", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(cache_dir=str(tmp_path / "cache"))
+    folder = tmp_path / "owner" / "name"
+    folder.mkdir(parents=True)
+    (folder / "results.csv").write_text("mine")
+    assert resolve("owner/name", settings=settings) == Path("made") and len(made) == 1
+    assert resolve(str(folder), settings=settings) == folder, "a path is a folder"
+    for file in ("manifest.json", "modules.json", "model.safetensors", "stage-0.onnx"):
+        (folder / file).write_text("{}")
+        assert resolve("owner/name", settings=settings) == Path("owner/name")
+        (folder / file).unlink()
+
+    def missing(*_: Any) -> Path:
+        raise ModelNotFound("owner/name: no such repository")
+
+    maker = SimpleNamespace(make_from_hub=missing)
+    monkeypatch.setattr("resift.rerank.catalogue.require", lambda *_: maker)
+    message = _message(lambda: resolve("owner/name", settings=settings), ModelNotFound)
+    assert message.endswith("no such repository (the folder owner/name has no model in it)")
+
+
+def test_a_stored_model_that_vanishes_is_made_anew(
+    tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(cache_dir=str(tmp_path))
+    folder = tmp_path / "models" / "owner--name" / artifact_name(COMMIT, Options())
+    shutil.copytree(joint_folder, folder)
+
+    def removed(path: Path) -> Artifact:
+        if path == folder:
+            shutil.rmtree(folder, ignore_errors=True)
+        return load_artifact(path)
+
+    maker = SimpleNamespace(make_from_hub=lambda *_: joint_folder)
+    monkeypatch.setattr("resift.rerank.catalogue.require", lambda *_: maker)
+    monkeypatch.setattr("resift.rerank.catalogue.load_artifact", removed)
+    artifact, _ = open_model("owner/name", COMMIT, settings=settings)
+    assert artifact.folder == joint_folder
+
+
+@pytest.mark.parametrize("name", ["a/" + "b" * 97, "a" * 97 + "/b", "a/" + "b" * 500])
+def test_a_name_that_is_too_long_is_no_hub_id(name: str) -> None:
+    message = _message(lambda: resolve(name), ModelNotFound)
+    assert "no such model folder" in message and len(message) < 300
+    assert "not a hub id" in _message(lambda: checked_hub_id(name), ModelNotFound)
+    assert checked_hub_id("a" * 96 + "/" + "b" * 96)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from resift.convert.output import (
     finish,
     new_manifest,
 )
-from resift.errors import InputError
+from resift.errors import InputError, ModelError
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
 from resift.rerank.models import Batch, Model, load_model
 
@@ -47,29 +47,32 @@ def convert_folder(
     int8: bool = True,
     exits: Sequence[int] = (),
     label: str | int | None = None,
+    work: Path | None = None,
 ) -> Conversion:
     """Convert the checkpoint in `folder`, known as `name`, into the new folder `out`.
 
     A sentence-transformers bi-encoder becomes an embedder, any other checkpoint a cross-encoder.
     `revision` is its commit. `texts` is a file of pairs for activation ranges. A cross-encoder gets
     an exit after each number of layers in `exits`, which rise; `label` is the relevant label of a
-    head with several. int8 that does not order candidates as float32 does is not used. Raises
-    `ModelError` for a checkpoint that cannot be converted and `InputError` for impossible exits;
-    then `out` is not written.
+    head with several. `work` is a folder for temporary files, that of the system by default. int8
+    that does not order candidates as float32 does is not used. Raises `ModelError` for a
+    checkpoint that cannot be converted and `InputError` for impossible exits; then `out` is not
+    written.
     """
     check_new_folder(out)
-    if is_bi_encoder(folder):
-        if exits:
-            raise InputError(f"{name}: an embedder, which has no exits; leave --exits out")
-        if label is not None:
-            raise InputError(f"{name}: an embedder, which has no labels; leave --label out")
-        return convert_embedder(name, folder, out, calibration_texts(texts), int8=int8)
-    source = read_cross_encoder(folder, label)
+    with _named(folder, name):
+        if is_bi_encoder(folder):
+            if exits:
+                raise InputError(f"{name}: an embedder, which has no exits; leave --exits out")
+            if label is not None:
+                raise InputError(f"{name}: an embedder, which has no labels; leave --label out")
+            return convert_embedder(name, folder, out, calibration_texts(texts), int8=int8)
+        source = read_cross_encoder(folder, label)
     layers = stage_layers(source.shape, exits)
     pairs = calibration_texts(texts)
     lists = candidate_lists(pairs.pairs) if exits else []
-    with _work_folder(out) as work:
-        export = open_export(source, layers, pairs, work)
+    with tempfile.TemporaryDirectory(prefix="resift-", dir=work) as temporary:
+        export = open_export(source, layers, pairs, Path(temporary))
         if exits:
             fitting = [row for number, row in enumerate(lists) if number % MEASURED_LISTS]
             export = with_exits(export, fitting)
@@ -86,11 +89,14 @@ def convert_folder(
 
 
 @contextmanager
-def _work_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, where a store looks for what a killed process left."""
-    parent = out.parent if out.parent.is_dir() else None
-    with tempfile.TemporaryDirectory(prefix=".resift-", suffix=".part", dir=parent) as folder:
-        yield Path(folder)
+def _named(folder: Path, name: str) -> Iterator[None]:
+    """Put the name that the user gave for the folder of the hub's cache, in messages."""
+    try:
+        yield
+    except (ModelError, InputError) as error:
+        if not folder.is_absolute() or Path(name) == folder or str(folder) not in str(error):
+            raise
+        raise type(error)(str(error).replace(str(folder), name)) from error
 
 
 def _manifest(export: Export, stages: Stages, name: str) -> Manifest:

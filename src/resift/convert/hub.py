@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from resift.convert.hub_errors import explained, is_passing, is_unreachable, retry_after_s
-from resift.errors import HubError, ModelError
+from resift.errors import HubError, ModelError, shortened
 from resift.extras import require
 from resift.files import read_regular
 from resift.rerank.checkpoint_files import (
@@ -99,7 +99,7 @@ def fetch(repository: Repository, *, embedders: bool = False) -> Path:
         if is_weights(file) and folder is not None:
             if not embedders:
                 check_reranker(folder, name)
-            _check_shards(folder, name, repository.sizes)
+            check_shards(folder, name, repository.sizes)
         folder = _folder_of(_download(repository, file), file)
     if folder is None:
         raise ModelError(f"{name}: has no files")
@@ -189,19 +189,38 @@ def _cached(name: str, revision: str | None) -> Repository | None:
     """The repository in the hub's cache, if all that is needed of it is there."""
     hub = require("huggingface_hub", "hub")
     config = hub.try_to_load_from_cache(name, CONFIG, revision=revision or _MAIN)
-    if not isinstance(config, str):
+    if isinstance(config, str):
+        return _whole(Path(config).parent, name)
+    return _only_commit(name) if revision is None else None
+
+
+def _only_commit(name: str) -> Repository | None:
+    """The repository at the only commit that the hub's cache has of it whole; None of several.
+
+    A fetch by commit, as this module's, leaves no note of which commit the default branch names.
+    """
+    cache = Path(require("huggingface_hub.constants", "hub").HF_HUB_CACHE)
+    snapshots = cache / f"models--{name.replace('/', '--')}" / "snapshots"
+    try:
+        folders = [path for path in snapshots.iterdir() if COMMIT.fullmatch(path.name)]
+    except OSError:  # nothing of it, or it may not be read
         return None
-    folder = Path(config).parent
+    whole = [repository for path in folders if (repository := _whole(path, name)) is not None]
+    return whole[0] if len(whole) == 1 else None
+
+
+def _whole(folder: Path, name: str) -> Repository | None:
+    """The repository in a folder of the hub's cache, if all that is needed of it is there."""
     try:
         names = checkpoint_names(folder)
         check_files(names, name)
-        _check_shards(folder, name, names)
+        check_shards(folder, name, names)
     except ModelError:
         return None  # a part of it is of no use
     return Repository(name, folder.name, dict.fromkeys(names, 0), folder)
 
 
-def _check_shards(folder: Path, name: str, names: Container[str]) -> None:
+def check_shards(folder: Path, name: str, names: Container[str]) -> None:
     """Raise `ModelError` if the index of sharded weights names a file that is not there."""
     if not (folder / INDEX).is_file():
         return
@@ -210,7 +229,9 @@ def _check_shards(folder: Path, name: str, names: Container[str]) -> None:
         raise ModelError(f"{name}: {INDEX} has no weight_map; the repository is broken")
     missing = sorted({str(file) for file in shards.values() if str(file) not in names})
     if missing:
-        raise ModelError(f"{name}: {missing[0]}, named by {INDEX}, is missing from the repository")
+        raise ModelError(
+            f"{name}: {shortened(missing[0])}, named by {INDEX}, is missing from the repository"
+        )
 
 
 def _folder_of(file: Path, name: str) -> Path:

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Any
 
-from resift.errors import HubError, ModelError, ModelNotFound
+from resift.errors import HubError, ModelError, ModelNotFound, shortened
 from resift.extras import require
 from resift.files import reason
 from resift.rerank.native import first_line
@@ -48,6 +48,7 @@ def explained(error: Exception, name: str, revision: str | None) -> ModelError:
     """The error to raise for what a call of huggingface_hub raised about a repository."""
     error = _cause(error)
     errors = require("huggingface_hub.errors", "hub")
+    name, revision = shortened(name), revision and shortened(revision)
     at = f"{name} at {revision}" if revision else name
     if isinstance(error, errors.OfflineModeIsEnabled):
         option = f" --revision {revision}" if revision else ""
@@ -64,7 +65,10 @@ def explained(error: Exception, name: str, revision: str | None) -> ModelError:
     if isinstance(error, errors.HfHubHTTPError):
         return _refused(error, at, name)
     if isinstance(error, errors.HFValidationError):
-        return ModelNotFound(f"{name}: no such folder, and not a hub id ({first_line(error)})")
+        return ModelNotFound(
+            f"{name}: no such folder, and not a hub id; expected OWNER/NAME of letters, digits, "
+            "single dots and hyphens, at most 96 characters each"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return HubError(
             f"{at}: cannot be written to {error.filename or _cache()} ({reason(error)}); the hub's "

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from resift.convert.families.family import Arrays
-from resift.errors import InputError, ModelError, shown
+from resift.errors import InputError, ModelError, shortened, shown
 
 RELEVANT = {"relevant", "yes", "true", "positive", "pos", "match", "1", "duplicate", "entailment"}
 IRRELEVANT = {"irrelevant", "no", "false", "negative", "neg", "0", "unrelated"}
 _DEFAULT_NAME = re.compile(r"label_?(\d+)")  # transformers' names for unnamed labels
 _NEGATIONS = ("not", "non", "no", "un")
+_MAX_LISTED = 12  # labels in a message
 KERNEL, BIAS = "head.projection.weight", "head.projection.bias"
 
 
@@ -64,10 +65,20 @@ def _chosen(label: str | int, words: list[str], folder: Path) -> int:
             return names.index(label)
     if type(label) is int and 0 <= label < len(words):
         return label
-    raise InputError(
-        f"label={shown(label)}: {folder} has the labels {', '.join(words)}; name one of them, or "
-        f"its number from 0 to {len(words) - 1}"
+    listed = _listed([shortened(word) for word in words])
+    remedy = (
+        "leave it out"
+        if len(words) == 1
+        else f"name one of them, or its number from 0 to {len(words) - 1}"
     )
+    noun = "only the label" if len(words) == 1 else "the labels"
+    raise InputError(f"label={shown(label)}: {folder} has {noun} {listed}; {remedy}")
+
+
+def _listed(names: list[str]) -> str:
+    """The first names, and the number of those that are left out."""
+    rest = len(names) - _MAX_LISTED
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def _relevant(words: list[str], folder: Path) -> int:
@@ -82,8 +93,9 @@ def _relevant(words: list[str], folder: Path) -> int:
         return meanings.index(True)
     if len(words) == 2 and sorted(map(str, meanings)) == ["False", "None"]:
         return meanings.index(None)
+    listed = _listed([shown(word) for word in words])
     raise ModelError(
-        f"{folder}: labels {', '.join(map(repr, words))} do not decide which one means relevance; "
+        f"{folder}: labels {listed} do not decide which one means relevance; "
         "name it: label=… in Python, --label … on the command line"
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from resift.convert import hub
 from resift.convert.steps import visible_steps
-from resift.convert.store import locked, note_revision, put
+from resift.convert.store import check_replaceable, locked, note_revision, put
 from resift.errors import ModelError
 from resift.extras import require
 from resift.rerank.artifact import read_manifest
@@ -67,6 +67,7 @@ def make_from_folder(checkpoint: Path, options: Options, models: Path) -> Path:
     with visible_steps(), locked(models, store, str(checkpoint)):
         target = store / artifact_name(content_hash(checkpoint), options)
         if not is_whole(target):
+            hub.check_shards(checkpoint, str(checkpoint), checkpoint_names(checkpoint))
             _convert(convert, checkpoint, target, str(checkpoint), None, options)
         return target
 
@@ -112,6 +113,7 @@ def _convert(
 ) -> None:
     """Convert a checkpoint, check the artifact and store it as `target`."""
     start = time.perf_counter()
+    check_replaceable(target)
     if target.exists():
         _log.warning("%s: is broken; making it anew", target)
 
@@ -124,6 +126,7 @@ def _convert(
             texts=options.texts,
             int8=options.int8,
             label=options.label,
+            work=out.parent,
         )
         if read_manifest(out).kind == "embedder":
             raise ModelError(hub.not_a_reranker(name))

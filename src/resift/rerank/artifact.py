@@ -15,6 +15,7 @@ from resift.errors import ArtifactError, ModelNotFound, shown
 from resift.files import open_regular, read_regular, reason
 from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
+from resift.rerank.checkpoint_files import CONFIG
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.rerank.values import is_newer
 
@@ -193,7 +194,10 @@ def sha256(file: Path) -> str:
 def _check_hash(file: Path, expected: str) -> None:
     if not file.is_file():
         raise ArtifactError(f"{file}: missing, though the manifest names it; copy the model again")
-    digest = sha256(file)
+    try:
+        digest = sha256(file)
+    except OSError as error:  # removed meanwhile, or it may not be read
+        raise ArtifactError(f"{file}: cannot be read ({reason(error)})") from error
     if digest != expected:
         raise ArtifactError(
             f"{file}: SHA-256 is {digest[:12]}…, the manifest says {expected[:12]}…; "
@@ -207,10 +211,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         values = json.loads(read_regular(path, _MAX_MANIFEST_BYTES).decode())
     except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{folder}: no {MANIFEST} in it, so it is not a resift model; "
-            "for a transformers checkpoint run  resift convert FOLDER OUT"
-        ) from error
+        raise ArtifactError(_without_manifest(folder)) from error
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({reason(error)})") from error
     except (ValueError, RecursionError) as error:
@@ -228,6 +229,18 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtifactError(f"{path}: not a manifest of format {format_} ({error})") from error
 
 
+def _without_manifest(folder: Path) -> str:
+    if (folder / CONFIG).is_file():
+        return (
+            f"{folder}: a transformers checkpoint, and no resift model yet; run  resift convert "
+            "FOLDER OUT"
+        )
+    return (
+        f"{folder}: no {MANIFEST} in it, so it is not a resift model, and no {CONFIG}, so it is no "
+        "transformers checkpoint; name another folder or a hub id"
+    )
+
+
 def _manifest(values: dict[str, Any]) -> Manifest:
     if values["kind"] not in get_args(Kind):
         raise ValueError(f"kind {values['kind']!r}, expected one of {', '.join(get_args(Kind))}")
@@ -237,6 +250,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     if values["kind"] == "late_interaction" and late is None:
         raise ValueError("a late-interaction model needs late_interaction weights")
     _check_numbers(values)
+    _check_texts(values)
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
     values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
@@ -269,6 +283,21 @@ def _check_numbers(values: dict[str, Any]) -> None:
         raise ValueError(f"max_tokens {limit!r}, expected a multiple of {LENGTH_STEP}")
 
 
+def _check_texts(values: dict[str, Any]) -> None:
+    """Raise `ValueError` for a text that is none."""
+    names = ("name", "base_model", "licence", "quantisation", "query_prompt", "passage_prompt")
+    for name in names:
+        if not isinstance(values.get(name, ""), str):
+            raise ValueError(f"{name} {shown(values[name])}, expected text")
+    revision, label = values.get("revision"), values.get("label")
+    if not isinstance(revision, str | None):
+        raise ValueError(f"revision {shown(revision)}, expected text or null")
+    if not isinstance(label, str | int | None) or isinstance(label, bool):
+        raise ValueError(f"label {shown(label)}, expected a name, an index or null")
+    if not isinstance(values.get("report"), dict | None):
+        raise ValueError(f"report {shown(values['report'])}, expected an object or null")
+
+
 def _is_finite(value: object) -> bool:
     """Whether a value is a number that a float can hold."""
     return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
@@ -284,7 +313,7 @@ def _calibration(plain: dict[str, Any], fused: dict[str, Any], pairs: int) -> Mo
     return ModelCalibration(Platt(**plain), Platt(**fused), pairs)
 
 
-def _agreement(float_layers: list[str], **numbers: Any) -> Agreement:
+def _agreement(float_layers: list[str] | tuple[str, ...] = (), **numbers: Any) -> Agreement:
     agreement = Agreement(**numbers, float_layers=tuple(float_layers))
     shares = (agreement.spearman, agreement.within_query, agreement.top10_overlap)
     counts = (agreement.max_difference, agreement.pairs)
@@ -292,8 +321,11 @@ def _agreement(float_layers: list[str], **numbers: Any) -> Agreement:
         _is_finite(count) for count in counts
     ):
         raise ValueError("a report's figures must be numbers")
-    if type(agreement.is_int8) is not bool or not all(
-        isinstance(layer, str) for layer in float_layers
+    names = [*agreement.float_layers, agreement.quantiser]
+    if (
+        type(agreement.is_int8) is not bool
+        or isinstance(float_layers, str)
+        or not all(isinstance(name, str) for name in names)
     ):
         raise ValueError("a report needs is_int8, true or false, and names of float_layers")
     return agreement

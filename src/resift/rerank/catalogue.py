@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resift.errors import ArtifactError, InputError, ModelError, ModelNotFound, shown
+from resift.errors import ArtifactError, InputError, ModelError, ModelNotFound, shortened, shown
 from resift.extras import require
 from resift.files import from_home, reason
-from resift.rerank.artifact import Artifact, load_artifact
+from resift.rerank.artifact import MANIFEST, Artifact, load_artifact
 from resift.rerank.known_models import known_model
 from resift.rerank.stored_models import (
     COMMIT,
@@ -24,6 +24,7 @@ from resift.rerank.stored_models import (
     artifact_name,
     checkpoint_store,
     content_hash,
+    has_model,
     is_checkpoint,
     is_stored,
     models_folder,
@@ -37,7 +38,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 Label = str | int | None
 """The relevance column of a head with several labels, by name or index."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[A-Za-z0-9][\w.-]{,95}")  # the hub's limit
 _log = logging.getLogger("resift")
 
 
@@ -87,11 +88,16 @@ class _Wanted:
         """Make its artifact, or look up its revision. Raises `ModelError` and `MissingExtra`."""
         maker = require("resift.convert.make", "hub")
         models = models_folder(self.settings)
-        folder: Path = (
-            maker.make_from_folder(self.checkpoint, self.options, models)
-            if self.checkpoint is not None
-            else maker.make_from_hub(self.name, self.revision, self.options, models)
-        )
+        folder: Path
+        if self.checkpoint is not None:
+            folder = maker.make_from_folder(self.checkpoint, self.options, models)
+            return folder
+        try:
+            folder = maker.make_from_hub(self.name, self.revision, self.options, models)
+        except ModelNotFound as error:
+            if not Path(self.name).exists():
+                raise
+            raise ModelNotFound(f"{error} (the folder {self.name} has no model in it)") from error
         return folder
 
     def source(self, folder: Path) -> ModelSource:
@@ -109,8 +115,10 @@ def open_model(
 ) -> tuple[Artifact, ModelSource]:
     """The checked artifact of a model, and what it was opened from.
 
-    None or "bundled" is the bundled model; other names are folders and hub ids. A stored artifact
-    that is broken is made anew. Raises `ModelError`, `InputError` and `MissingExtra`.
+    None or "bundled" is the bundled model; other names are folders and hub ids. A folder goes
+    before a hub id of the same name, unless it has no file of a model. A stored artifact that is
+    broken, or that was removed meanwhile, is made anew. Raises `ModelError`, `InputError` and
+    `MissingExtra`.
     """
     wanted = _wanted(model, revision, label, settings)
     if isinstance(wanted, Path):
@@ -119,13 +127,27 @@ def open_model(
         return load_artifact(folder), ModelSource(None if folder == BUNDLED else folder)
     stored = wanted.stored()
     try:
-        artifact = load_artifact(stored or wanted.make())
-    except ArtifactError as error:
+        artifact = _load_reranker(stored or wanted.make())
+    except (ArtifactError, ModelNotFound) as error:
         if stored is None:
             raise
         _log.warning("%s; making it anew", error)
-        artifact = load_artifact(wanted.make())
+        artifact = _load_reranker(wanted.make())
     return artifact, wanted.source(artifact.folder)
+
+
+@contextmanager
+def removal_told(artifact: Artifact) -> Iterator[None]:
+    """Raise `ArtifactError` for an error that comes from the removal of a checked artifact."""
+    try:
+        yield
+    except (ModelError, OSError) as error:
+        names = [MANIFEST, *artifact.manifest.files]
+        if all((artifact.folder / name).is_file() for name in names):
+            raise
+        raise ArtifactError(
+            f"{artifact.folder}: was removed by another process meanwhile; try again"
+        ) from error
 
 
 def resolve(
@@ -137,6 +159,14 @@ def resolve(
     """The artifact folder of a model, as `open_model` would open it; its files are not checked."""
     wanted = _wanted(model, revision, label, settings)
     return wanted if isinstance(wanted, Path) else wanted.stored() or wanted.make()
+
+
+def _load_reranker(folder: Path) -> Artifact:
+    """The checked artifact of a stored reranker. Raises `ArtifactError` and `ModelNotFound`."""
+    artifact = load_artifact(folder)
+    if artifact.manifest.kind == "embedder":
+        raise ArtifactError(f"{folder}: an embedder, expected a reranker")
+    return artifact
 
 
 def checked_hub_id(name: str) -> str:
@@ -182,22 +212,28 @@ def _wanted(
     label: Label,
     settings: Settings | None,
 ) -> Path | _Wanted:
-    """The folder of an artifact, or a model to be opened from the store."""
+    """The folder of an artifact, or a model to be opened from the store.
+
+    A folder without any file of a model, such as one for results, does not hide a hub id.
+    """
     if model is None or (isinstance(model, str) and model == "bundled"):
         _refuse("the bundled model", revision=revision, label=label)
         return BUNDLED
     name = checked_name("model", model)
     options = Options(label=checked_label(label))
     folder = from_home(name)
-    if _exists(folder):
+    is_hub_id = _HUB_ID.fullmatch(name) is not None
+    if _exists(folder) and (has_model(folder) or not is_hub_id):
         _refuse(f"{name} is a folder and", revision=revision)
         if is_checkpoint(folder):
             return _Wanted(name, folder, None, options, _settings(settings))
         _refuse(f"{name} is a resift model and", label=label)
         return folder
-    if _HUB_ID.fullmatch(name):
+    if is_hub_id:
         return _Wanted(name, None, _checked_revision(revision), options, _settings(settings))
-    raise ModelNotFound(f"{name}: no such model folder; resift models lists the known ones")
+    raise ModelNotFound(
+        f"{shortened(name)}: no such model folder; resift models lists the known ones"
+    )
 
 
 def _settings(settings: Settings | None) -> Settings:
@@ -220,7 +256,9 @@ def _exists(folder: Path) -> bool:
     try:
         return folder.exists()
     except OSError as error:  # the name is too long, or a folder may not be read
-        raise ModelNotFound(f"{folder}: cannot be read ({reason(error)})") from error
+        raise ModelNotFound(
+            f"{shortened(str(folder))}: cannot be read ({reason(error)})"
+        ) from error
 
 
 def _refuse(model: str, **arguments: object) -> None:

@@ -19,7 +19,13 @@ from resift.rerank.caches import StateCache, open_cache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidate_stream import Allowance
 from resift.rerank.candidates import as_candidates, check_query, full_text
-from resift.rerank.catalogue import ModelSource, checked_name, named_by, open_model
+from resift.rerank.catalogue import (
+    ModelSource,
+    checked_name,
+    named_by,
+    open_model,
+    removal_told,
+)
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.engine import Engine
@@ -84,7 +90,8 @@ class Reranker:
             file and file.absolute(),
             replace(settings, storage=StorageSettings(), embedder=None, embedder_key=None),
         )
-        loaded = load_model(artifact, settings.runtime, settings.threads)
+        with removal_told(artifact):
+            loaded = load_model(artifact, settings.runtime, settings.threads)
         logits_key = f"{self.fingerprint} {loaded.runtime}"
         self._engine = Engine(
             loaded,

@@ -29,7 +29,7 @@ from resift.rerank.artifact import (
     read_manifest,
     sha256,
 )
-from resift.rerank.checkpoint_files import CONFIG, needed_files
+from resift.rerank.checkpoint_files import CONFIG, MODULES, needed_files
 from resift.settings import Settings, cache_folder
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -38,6 +38,8 @@ REVISIONS = "revisions.json"
 FOLDERS = "folders"
 FOLDER_PREFIX = "folder:"  # of the names of models made from folders; no hub id has a colon
 _MAX_REVISIONS_BYTES = 1 << 20
+_MODEL_FILES = (MANIFEST, CONFIG, MODULES)
+_WEIGHTS = (".safetensors", ".onnx", ".bin", ".pt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +126,28 @@ def is_stored(folder: Path) -> bool:
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether there is an artifact whose files match their hashes."""
+    """Whether there is a reranker's artifact whose files match their hashes."""
     try:
-        load_artifact(folder)
+        artifact = load_artifact(folder)
     except (ArtifactError, ModelNotFound):
         return False
-    return True
+    return artifact.manifest.kind != "embedder"
 
 
 def is_checkpoint(folder: Path) -> bool:
     """Whether a folder is a transformers checkpoint rather than an artifact."""
     return (folder / CONFIG).is_file() and not (folder / MANIFEST).exists()
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a folder has files of a model, even if some are missing."""
+    try:
+        names = [Path(entry.name) for entry in os.scandir(folder)]
+    except NotADirectoryError:
+        return False
+    except OSError as error:
+        raise ModelError(f"{folder}: cannot be read ({reason(error)})") from error
+    return any(name.name in _MODEL_FILES or name.suffix in _WEIGHTS for name in names)
 
 
 def read_revisions(repository: Path) -> Revisions:
