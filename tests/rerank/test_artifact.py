@@ -13,7 +13,6 @@ import pytest
 from resift import Reranker
 from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
-    FORMAT,
     MANIFEST,
     TOKENIZER,
     Agreement,
@@ -235,10 +234,10 @@ def test_another_format_is_refused_with_its_number(
         ({"report": 0}, "report 0, expected an object or null"),
         ({"report": {}}, "is_int8"),
         (_report_of(pairs="many"), "a report's is_int8"),
-        (_report_of(is_int8=1), "a report's is_int8"),
+        (_report_of(is_int8=1), "is_int8|figures|whole"),
         (_report_of(float_layers=[1]), "a report's float_layers"),
-        (_report_of(float_layers="ab"), "a report's float_layers"),
-        (_report_of(quantiser=None), "a report's float_layers"),
+        (_report_of(float_layers="ab"), "names of float_layers"),
+        (_report_of(quantiser=None), "names of float_layers"),
     ],
 )
 def test_a_manifest_that_says_what_cannot_be_is_refused(
