@@ -74,8 +74,8 @@ def test_within_queries_each_list_counts_the_same() -> None:
 
 
 def test_ties_have_their_mean_rank() -> None:
-    exact, rounded = np.array([1.0, 2, 3]), np.array([0.0, 0.0, 1.0])
-    expected = np.corrcoef([0, 1, 2], [0.5, 0.5, 2])[0, 1]
+    exact, rounded = np.array([1.0, 2, 3, 4]), np.array([0.0, 0.0, 1.0, 2.0])
+    expected = np.corrcoef([0, 1, 2, 3], [0.5, 0.5, 2, 3])[0, 1]
     assert compare([exact], [rounded]).spearman == pytest.approx(expected)
 
 

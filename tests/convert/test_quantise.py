@@ -205,6 +205,19 @@ def test_the_same_graph_comes_out_each_time() -> None:
     assert quantiser.quantised().SerializeToString() == first.SerializeToString()
 
 
+def test_kernels_fit_the_layers_that_are_int8_this_time() -> None:
+    """Without the keys, which share its input, the queries' factors differ."""
+    layer = "encoder.layer.0.attention.self"
+    quantiser = Quantiser(float32(), samples())
+    before = quantiser.quantised()
+    after = quantiser.quantised({f"{layer}.key", f"{layer}.value"})
+    name = "embeddings.LayerNorm.out.smooth_quant.factor"
+    assert not np.array_equal(tensors(before)[name], tensors(after)[name])
+    fresh = Quantiser(float32(), samples()).quantised({f"{layer}.key", f"{layer}.value"})
+    kernel = f"{layer}.query.kernel.int8"
+    np.testing.assert_array_equal(tensors(after)[kernel], tensors(fresh)[kernel])
+
+
 def test_no_samples_are_an_error() -> None:
     with pytest.raises(InputError, match="no samples"):
         quantise(float32(), [])

@@ -33,7 +33,7 @@ def test_outputs_are_closer_than_by_nearest_rounding(
     rounded = round_kernel(kernel, mean_products(x))
     nearest = np.rint(kernel / rounded.steps) * rounded.steps
     errors = [float(((x @ (kernel - values)) ** 2).mean()) for values in (rounded.values, nearest)]
-    assert errors[0] < 0.3 * errors[1]
+    assert errors[0] < 0.05 * errors[1]
 
 
 def test_uncorrelated_inputs_round_to_the_nearest(kernel: NDArray[np.float32]) -> None:

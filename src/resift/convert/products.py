@@ -80,7 +80,7 @@ class Graph:
         return [self._product(node) for node in self.nodes if self._is_quantisable(node)]
 
     def _is_quantisable(self, node: onnx.NodeProto) -> bool:
-        if node.op_type != "MatMul" or _KEEP_FLOAT.fullmatch(node.name):
+        if node.op_type != "MatMul" or _KEEP_FLOAT.fullmatch(node.name.removesuffix(_NODE_SUFFIX)):
             return False
         kernel = self.constants.get(node.input[1])
         is_matrix = kernel is not None and len(kernel.dims) == 2
