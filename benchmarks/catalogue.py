@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def _measure(name: str, rounds: int) -> dict[str, Any]:
         "megabytes": round(sum(file.stat().st_size for file in folder.iterdir()) / 1e6),
         "seconds_to_convert": round(seconds, 1),
         "quantisation": manifest.quantisation,
-        "conversion": getattr(manifest, "conversion", None),
+        "report": asdict(manifest.report) if manifest.report else None,
     }
     print(name, row, flush=True)
     return row

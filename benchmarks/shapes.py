@@ -1,11 +1,11 @@
 """Checkpoints in the shape of public rerankers, with random weights, to measure speed and rounding.
 
-No package holds these models. A random one has the cost and the arithmetic of the public one of its
-shape, but not its quality. Needs torch and transformers.
+No package holds these models. One with the weights that transformers gives to a new model has the
+cost and the arithmetic of the public one of its shape, but not its quality. Needs torch and
+transformers.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,23 +98,12 @@ def make_checkpoint(name: str) -> Path:
     torch.manual_seed(7)
     auto: Any = transformers.AutoModelForSequenceClassification
     model = auto.from_config(_config(shape))
-    spread(model)
+    for name, parameter in model.named_parameters():
+        if name.startswith("classifier") and parameter.dim() == 2:
+            torch.nn.init.normal_(parameter, std=0.2)  # so that logits vary
     model.save_pretrained(folder)
     tokenizer(shape).save_pretrained(folder)
     return folder
-
-
-def spread(model: Any) -> None:
-    """Weights as large as trained ones: each layer keeps the size of what it reads."""
-    import torch
-
-    for name, parameter in model.named_parameters():
-        if parameter.dim() == 2 and "embeddings" not in name:
-            torch.nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
-        elif parameter.dim() == 2:
-            torch.nn.init.normal_(parameter, std=0.5)
-        elif "norm" in name.lower() and name.endswith("weight"):
-            torch.nn.init.normal_(parameter, mean=1, std=0.2)
 
 
 def _config(shape: Shape) -> Any:

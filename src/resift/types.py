@@ -150,7 +150,8 @@ class Receipt:
     candidates had one: all texts need one. `calibration` is the meaning of scores.
     `query_unknown_share` (0..1) of the query's tokens are unknown to the model; at 1 nothing is
     scored and the receipt is `partial`. Of `mostly_unknown` documents, over half of the tokens that
-    were read are unknown. `notes` has other remarks.
+    were read are unknown. `query_prompt` is what the model's own configuration puts before the
+    query. `notes` has other remarks.
 
     A search adds the `version` of the index, and the number of `requests` to the object store and
     of `bytes` from it (0 for an index on a local disk).
@@ -186,6 +187,7 @@ class Receipt:
     windowed: int = 0
     windows: int = 0
     mostly_unknown: int = 0
+    query_prompt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

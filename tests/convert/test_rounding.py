@@ -18,6 +18,10 @@ def x() -> NDArray[np.float64]:
     )
 
 
+def mean_products(x: NDArray[np.float64]) -> NDArray[np.float32]:
+    return (x.T @ x / len(x)).astype(np.float32)
+
+
 @pytest.fixture(scope="module")
 def kernel() -> NDArray[np.float32]:
     return np.random.default_rng(5).normal(0, 1, (INPUTS, OUTPUTS)).astype(np.float32)
@@ -26,7 +30,7 @@ def kernel() -> NDArray[np.float32]:
 def test_outputs_are_closer_than_by_nearest_rounding(
     x: NDArray[np.float64], kernel: NDArray[np.float32]
 ) -> None:
-    rounded = round_kernel(kernel, np.cov(x.T).astype(np.float32))
+    rounded = round_kernel(kernel, mean_products(x))
     nearest = np.rint(kernel / rounded.steps) * rounded.steps
     errors = [float(((x @ (kernel - values)) ** 2).mean()) for values in (rounded.values, nearest)]
     assert errors[0] < 0.3 * errors[1]
@@ -40,7 +44,7 @@ def test_uncorrelated_inputs_round_to_the_nearest(kernel: NDArray[np.float32]) -
 def test_codes_use_the_whole_range_of_each_output(
     x: NDArray[np.float64], kernel: NDArray[np.float32]
 ) -> None:
-    rounded = round_kernel(kernel * np.arange(1, OUTPUTS + 1), np.cov(x.T).astype(np.float32))
+    rounded = round_kernel(kernel * np.arange(1, OUTPUTS + 1), mean_products(x))
     assert rounded.codes.dtype == np.int8
     assert rounded.steps.shape == (OUTPUTS,)
     assert np.abs(rounded.codes).max() == 127

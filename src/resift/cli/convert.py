@@ -52,10 +52,12 @@ def convert(
     numbers = "cosines" if result.similarity else "logits"
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {numbers} within "
-        f"{result.max_difference:.4f} of the checkpoint's over {result.pairs} held-out "
+        f"{result.max_difference:.4f} of float32 over {result.pairs} held-out "
         f"pairs, {result.megabytes:.0f} MB",
         soft_wrap=True,
     )
+    if result.report is not None and result.report.float_layers:
+        console.print(f"{len(result.report.float_layers)} layers stay in float32", soft_wrap=True)
     if result.similarity:
         mean, lowest = result.similarity
         console.print(

@@ -138,6 +138,7 @@ def receipt_line(ranking: Ranking) -> str:
             f"{receipt.query_unknown_share:.0%} of the query unknown",
         ),
         (receipt.mostly_unknown, f"{receipt.mostly_unknown} mostly unknown"),
+        (receipt.query_prompt, f"prompt {receipt.query_prompt!r}"),
         (receipt.fusion_weight, f"first-stage weight {receipt.fusion_weight:g}"),
         (
             receipt.first_stage_left_out,

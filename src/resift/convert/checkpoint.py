@@ -4,6 +4,7 @@ Everything is read from ``config.json``, the tokenizer's file, sentence-transfor
 safetensors. A checkpoint's code is never run. `families` knows what an architecture is special in.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +25,10 @@ from resift.convert.tokenizer_files import CheckpointTokenizer, read_tokenizer
 from resift.convert.weight_checks import POSITIONS, TYPES, WORDS, check_sizes, check_weights
 from resift.errors import ModelError
 from resift.rerank.batching import LENGTH_STEP
+
+MAX_ATTENTION_BYTES = 1_200_000_000
+"""Of one row's attention logits, ``heads * tokens²`` float32, of which a runtime may hold three
+copies (benchmarks/row_memory.py). Longer texts are cut, or read in windows."""
 
 MIN_PAIR_TOKENS = 64  # fewer have no room for a query and a document
 
@@ -71,6 +76,7 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
     if not (len(weights.get(TYPES, ())) > 1 and source.tokenizer.pair_types):
         shape, weights = replace(shape, token_types=False), _with_first_type(weights)
     limit = read_limit(transformer, source.tokenizer, source.max_tokens)
+    limit = min(limit, math.isqrt(MAX_ATTENTION_BYTES // (3 * 4 * shape.heads)))
     return replace(
         source,
         weights=weights,

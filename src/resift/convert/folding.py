@@ -1,9 +1,9 @@
 """Constants that can take a factor per channel of a tensor, so that it costs nothing at run time.
 
 Dividing a tensor by factors is free where its maker is linear in constants: the scale and shift of
-a LayerNormalization, the linear side of a gated feed-forward network, and the values that attention
-averages. All other readers of the tensor and of these constants would get wrong values, so there
-must be none.
+a LayerNormalization, and the linear side of a gated feed-forward network. All other readers of the
+tensor and of these constants would get wrong values, so there must be none. Attention's values
+could take factors too, but that gains no time (LOG.md), and weights could not be read back.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,6 @@ from resift.convert.products import Graph, Group
 
 Columns = Mapping[str, tuple[int, int]]
 """Constant → first and last + 1 of the columns, on its last axis, that belong to a tensor."""
-
-_HEADS_FIRST = [0, 2, 1, 3]  # (rows, tokens, heads, size) → (rows, heads, tokens, size), and back
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ def _source(graph: Graph, tensor: str) -> _Source | None:
     if maker.op_type == "Mul":
         sides = (_linear(graph, name) for name in maker.input)
         return next((side for side in sides if side is not None), None)
-    return _attended(graph, maker)
+    return None
 
 
 def _constants(graph: Graph, node: onnx.NodeProto, names: Sequence[str]) -> _Source | None:
@@ -119,32 +117,3 @@ def _axis(node: onnx.NodeProto) -> int:
     """The last of three axes counts as -1; other splits are not along channels."""
     axis = next((item.i for item in node.attribute if item.name == "axis"), 0)
     return -1 if axis in (-1, 2) else int(axis)
-
-
-def _attended(graph: Graph, merged: onnx.NodeProto) -> _Source | None:
-    """The values of attention, whose heads are merged by a transposition and a reshape."""
-    turned = _only_input(graph, merged, "Reshape")
-    mixed = turned and _only_input(graph, turned, "Transpose")
-    if mixed is None or mixed.op_type != "MatMul" or _order(turned) != _HEADS_FIRST:
-        return None
-    values = _maker(graph, mixed.input[1])
-    parted = values and _only_input(graph, values, "Transpose")
-    if parted is None or _order(values) != _HEADS_FIRST or parted.op_type != "Reshape":
-        return None
-    return _linear(graph, parted.input[0])
-
-
-def _maker(graph: Graph, tensor: str) -> onnx.NodeProto | None:
-    """The node that makes a tensor which only one node reads."""
-    return graph.makers.get(tensor) if graph.only_reader(tensor) is not None else None
-
-
-def _only_input(graph: Graph, node: onnx.NodeProto, operator: str) -> onnx.NodeProto | None:
-    """The maker of the first input of a node of this operator."""
-    return _maker(graph, node.input[0]) if node.op_type == operator else None
-
-
-def _order(node: onnx.NodeProto | None) -> list[int]:
-    if node is None:
-        return []
-    return next((list(item.ints) for item in node.attribute if item.name == "perm"), [])

@@ -22,7 +22,7 @@ _RETRIED = (
 def is_unreachable(error: Exception) -> bool:
     """Whether the hub did not answer, or could not, so that a local copy is as good."""
     error = _cause(error)
-    errors = require("huggingface_hub.errors")
+    errors = require("huggingface_hub.errors", "hub")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return True
     if isinstance(error, errors.HfHubHTTPError):
@@ -33,7 +33,7 @@ def is_unreachable(error: Exception) -> bool:
 
 def is_passing(error: Exception) -> bool:
     """Whether the same request may succeed a moment later."""
-    offline = require("huggingface_hub.errors").OfflineModeIsEnabled
+    offline = require("huggingface_hub.errors", "hub").OfflineModeIsEnabled
     return is_unreachable(error) and not isinstance(_cause(error), offline)
 
 
@@ -47,12 +47,13 @@ def retry_after_s(error: Exception) -> float | None:
 def explained(error: Exception, name: str, revision: str | None) -> ModelError:
     """The error to raise for what a call of huggingface_hub raised about a repository."""
     error = _cause(error)
-    errors = require("huggingface_hub.errors")
+    errors = require("huggingface_hub.errors", "hub")
     at = f"{name} at {revision}" if revision else name
     if isinstance(error, errors.OfflineModeIsEnabled):
+        option = f" --revision {revision}" if revision else ""
         return ModelNotFound(
-            f"{at}: not on this machine, and HF_HUB_OFFLINE is set; run  resift models fetch {name}"
-            "  where there is a network"
+            f"{at}: not on this machine, and HF_HUB_OFFLINE is set; run  resift models fetch "
+            f"{name}{option}  where there is a network"
         )
     if isinstance(error, errors.GatedRepoError):
         return HubError(_gated(error, name))
@@ -121,7 +122,7 @@ def _has_wrong_token(error: Any) -> bool:
 
 def _cause(error: Exception) -> Exception:
     """What made huggingface_hub say that a file is not in its cache either."""
-    missing = require("huggingface_hub.errors").LocalEntryNotFoundError
+    missing = require("huggingface_hub.errors", "hub").LocalEntryNotFoundError
     while isinstance(error, missing) and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
@@ -132,16 +133,16 @@ def _status(error: Any) -> int:
 
 
 def _token() -> str | None:
-    token: str | None = require("huggingface_hub").get_token()
+    token: str | None = require("huggingface_hub", "hub").get_token()
     return token
 
 
 def _endpoint() -> str:
-    return str(require("huggingface_hub.constants").ENDPOINT)
+    return str(require("huggingface_hub.constants", "hub").ENDPOINT)
 
 
 def _cache() -> str:
-    return str(require("huggingface_hub.constants").HF_HUB_CACHE)
+    return str(require("huggingface_hub.constants", "hub").HF_HUB_CACHE)
 
 
 def _page(name: str) -> str:

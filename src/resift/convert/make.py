@@ -91,7 +91,9 @@ def _from_hub(
         target = store / artifact_name(last or "", options)
         if not last or not hub.was_unreachable(error) or not is_whole(target):
             raise
-        _log.warning("%s; taking commit %s, which it was before", error, last)
+        _log.info(
+            "%s: the hub was not asked; %s was commit %s at the last look", name, wanted, last
+        )
         return target
     target = store / artifact_name(repository.commit, options)
     if not is_whole(target):

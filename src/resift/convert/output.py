@@ -91,7 +91,7 @@ def new_manifest(
     is_folder = Path(checkpoint).exists()
     base_model = Path(checkpoint).resolve().name if is_folder else checkpoint
     return Manifest(
-        name=Path(base_model).name,
+        name=base_model,
         kind=kind,
         base_model=base_model,
         licence="as the checkpoint's",

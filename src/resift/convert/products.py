@@ -27,15 +27,13 @@ Floats = NDArray[np.float32]
 class Product:
     """A product of the activations `tensor` with a constant `kernel` ``(in, out)``.
 
-    `layer` is the layer's name, `node` that of the node and of its output's maker. `bias` is the
-    constant that is added to the product, if nothing else reads either.
+    `layer` is the layer's name, `node` that of its node.
     """
 
     layer: str
     node: str
     tensor: str
     kernel: str
-    bias: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +89,7 @@ class Graph:
 
     def _product(self, node: onnx.NodeProto) -> Product:
         tensor, kernel = node.input
-        layer = node.name.removesuffix(_NODE_SUFFIX)
-        return Product(layer, node.name, tensor, kernel, self._bias(node.output[0]))
-
-    def _bias(self, product: str) -> str | None:
-        reader = self.only_reader(product)
-        if reader is None or reader.op_type != "Add":
-            return None
-        (other,) = (str(name) for name in reader.input if name != product)
-        constant = self.constants.get(other)
-        if constant is None or len(constant.dims) != 1 or self.only_reader(other) is None:
-            return None
-        return other
+        return Product(node.name.removesuffix(_NODE_SUFFIX), node.name, tensor, kernel)
 
 
 def groups(products: Iterable[Product]) -> list[Group]:

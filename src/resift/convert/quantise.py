@@ -69,7 +69,7 @@ class Quantiser:
         return result
 
     def errors(self) -> dict[str, float]:
-        """Layer → the expected squared error of its int8 outputs, as a share of their variance."""
+        """Layer → the expected squared error of its int8 outputs over their mean square."""
         products = self._graph.products()
         writer = self._writer(products)
         return {product.layer: writer.error(product) for product in products}
@@ -111,20 +111,18 @@ class _Writer:
         replacement.CopyFrom(node)
         replacement.input[:] = [self._activations(product.tensor), self._weights(product)]
         self.nodes.append(replacement)
-        if product.bias is not None:
-            self._correct_bias(product, product.bias)
 
     def error(self, product: Product) -> float:
-        """The expected squared error of a product's outputs, as a share of their variance."""
+        """The expected squared error of a product's outputs, as a share of their mean square."""
         factors = self._smooth.factors[product.tensor]
         rounded = self._kernel(product).values
         step, _ = uint8_scale(*self._ranges.span(product.tensor, factors))
-        covariance = self._ranges.covariances[product.tensor]
+        inputs = self._ranges.products[product.tensor]
         kernel = self._smooth.folded(self._graph, product.kernel)
         lost = kernel - rounded / factors[:, None]
-        of_weights, variance = (((covariance @ x) * x).sum() for x in (lost, kernel))
+        of_weights, size = (((inputs @ x) * x).sum() for x in (lost, kernel))
         of_activations = step**2 / 12 * (rounded**2).sum()
-        return float((of_weights + of_activations) / max(variance, _TINY))
+        return float((of_weights + of_activations) / max(size, _TINY))
 
     def used_constants(self) -> list[onnx.TensorProto]:
         """The constants that nodes read."""
@@ -183,23 +181,14 @@ class _Writer:
 
     def _round(self, product: Product, kernel: Floats) -> Int8Kernel:
         factors = self._smooth.factors[product.tensor]
-        inputs = self._ranges.covariances[product.tensor]
-        if product.bias is None:  # a bias makes up for what is lost of the inputs' means
-            mean = self._ranges.mean(product.tensor)
-            inputs = inputs + np.outer(mean, mean)
-        return round_kernel(kernel, inputs / np.outer(factors, factors))
+        return round_kernel(
+            kernel, self._ranges.products[product.tensor] / np.outer(factors, factors)
+        )
 
     def _smooth_kernel(self, product: Product) -> Floats:
         kernel = self._smooth.folded(self._graph, product.kernel)
         result: Floats = kernel * self._smooth.factors[product.tensor][:, None]
         return result
-
-    def _correct_bias(self, product: Product, bias: str) -> None:
-        """Add what rounding takes from the mean of a product's outputs."""
-        lost = self._smooth_kernel(product) - self._kernel(product).values
-        mean = self._ranges.mean(product.tensor) / self._smooth.factors[product.tensor]
-        folded = self._smooth.folded(self._graph, bias)
-        self._constant(bias, (folded + mean @ lost).astype(np.float32))
 
 
 def int8_scales(states: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -24,39 +24,32 @@ from resift.rerank.runtimes import open_session
 
 Sample = Mapping[str, NDArray[Any]]
 
-_REDUCTIONS = {"lows": "ReduceMin", "highs": "ReduceMax", "means": "ReduceMean"}
-_PRODUCTS = "products"
-_COVARIANCE_SAMPLES = 24  # some 3,000 tokens; more change nothing
+_EXTREMES = ("lows", "highs")
+_PRODUCTS = ("products", "counts")
+_PRODUCT_SAMPLES = 24  # some 3,000 tokens; more change nothing
 _MASK = "mask"  # inputs whose names end in it are 1 for a token and 0 for padding
 
 
 @dataclass(frozen=True, slots=True)
 class Ranges:
-    """By tensor: minimum, maximum and mean of each channel in each row, ``(rows, channels)``.
+    """By tensor: minimum and maximum of each channel, ``(channels,)``.
 
-    `covariances` has those of every two channels, ``(channels, channels)``.
+    `products` has the mean products of every two channels, ``(channels, channels)``.
     """
 
     lows: Mapping[str, Floats]
     highs: Mapping[str, Floats]
-    means: Mapping[str, Floats]
-    covariances: Mapping[str, Floats]
+    products: Mapping[str, Floats]
 
     def largest(self, tensor: str) -> Floats:
         """The largest absolute value of each channel, ``(channels,)``."""
-        lows, highs = self.lows[tensor].min(axis=0), self.highs[tensor].max(axis=0)
-        result: Floats = np.maximum(np.abs(lows), np.abs(highs))
+        result: Floats = np.maximum(np.abs(self.lows[tensor]), np.abs(self.highs[tensor]))
         return result
 
     def span(self, tensor: str, factors: Floats) -> tuple[float, float]:
         """The lowest and the highest value of a tensor that is divided by `factors`."""
-        lows, highs = self.lows[tensor].min(axis=0), self.highs[tensor].max(axis=0)
-        return float((lows / factors).min()), float((highs / factors).max())
-
-    def mean(self, tensor: str) -> Floats:
-        """The mean of each channel, ``(channels,)``."""
-        result: Floats = self.means[tensor].mean(axis=0)
-        return result
+        lows, highs = self.lows[tensor] / factors, self.highs[tensor] / factors
+        return float(lows.min()), float(highs.max())
 
 
 def measure_ranges(model: onnx.ModelProto, samples: Sequence[Sample]) -> Ranges:
@@ -67,87 +60,71 @@ def measure_ranges(model: onnx.ModelProto, samples: Sequence[Sample]) -> Ranges:
     if not samples:
         raise InputError("no samples to measure activation ranges on; expected at least one")
     tensors = distinct_tensors(Graph(model).products())
-    parts: dict[str, list[Floats]] = defaultdict(list)
-    names = [f"{tensor}.{key}" for tensor in tensors for key in _REDUCTIONS]
-    for outputs in _run(model, tensors, samples, names):
-        for name, values in outputs.items():
-            parts[name].append(values)
-    by_key = {
-        key: {tensor: np.concatenate(parts[f"{tensor}.{key}"]) for tensor in tensors}
-        for key in _REDUCTIONS
-    }
-    for tensor, means in by_key["means"].items():
-        if not np.isfinite(means).all():
+    chosen = samples[:: max(len(samples) // _PRODUCT_SAMPLES, 1)][:_PRODUCT_SAMPLES]
+    extremes = _combined(model, tensors, samples, _EXTREMES)
+    sums = _combined(model, tensors, chosen, _PRODUCTS)
+    products = {name: sums["products"][name] / sums["counts"][name] for name in tensors}
+    for tensor, values in products.items():
+        if not np.isfinite(values).all():
             raise InputError(f"{tensor}: its values are not finite; expected a float32 model")
-    return Ranges(**by_key, covariances=_covariances(model, tensors, samples))
+    return Ranges(**extremes, products=products)
 
 
-def _covariances(
-    model: onnx.ModelProto, tensors: Sequence[str], samples: Sequence[Sample]
-) -> dict[str, Floats]:
-    """Covariances of every two channels over the tokens of some samples, evenly spread."""
-    chosen = samples[:: max(len(samples) // _COVARIANCE_SAMPLES, 1)][:_COVARIANCE_SAMPLES]
-    names = [f"{tensor}.{key}" for tensor in tensors for key in (_PRODUCTS, "means")]
-    sums: dict[str, Floats] = {}
-    for outputs in _run(model, tensors, chosen, names):
-        for name, values in outputs.items():
-            total = values if name.endswith(_PRODUCTS) else values.sum(axis=0)
-            sums[name] = sums[name] + total if name in sums else total
-    result = {}
-    for tensor in tensors:
-        mean = sums[f"{tensor}.means"] / len(chosen)
-        products = sums[f"{tensor}.{_PRODUCTS}"] / np.float32(len(chosen))
-        result[tensor] = (products - np.outer(mean, mean)).astype(np.float32)
+def _combined(
+    model: onnx.ModelProto,
+    tensors: Sequence[str],
+    samples: Sequence[Sample],
+    measures: Sequence[str],
+) -> dict[str, dict[str, Floats]]:
+    """Measure → tensor → its value over all samples; the graph computes it for each batch."""
+    combine = {"lows": np.minimum, "highs": np.maximum, "products": np.add, "counts": np.add}
+    result: dict[str, dict[str, Floats]] = {measure: {} for measure in measures}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "ranges.onnx"
+        save_graph(_measuring(model, tensors, measures), file)
+        session = open_session(file)
+        for batch in _batches(model, samples):
+            outputs = session.run(batch)
+            for measure in measures:
+                for tensor in tensors:
+                    value, before = outputs[f"{tensor}.{measure}"], result[measure].get(tensor)
+                    total = value if before is None else combine[measure](before, value)
+                    result[measure][tensor] = total
     return result
 
 
-def _run(
-    model: onnx.ModelProto, tensors: Sequence[str], samples: Sequence[Sample], names: Sequence[str]
-) -> Iterator[Mapping[str, NDArray[Any]]]:
-    """Yield the outputs `names` of each batch, which are computed in the graph."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "ranges.onnx"
-        save_graph(_measuring(model, tensors, names), file)
-        session = open_session(file)
-        for batch in _batches(model, samples):
-            yield session.run(batch, names)
-
-
 def _measuring(
-    model: onnx.ModelProto, tensors: Sequence[str], names: Sequence[str]
+    model: onnx.ModelProto, tensors: Sequence[str], measures: Sequence[str]
 ) -> onnx.ModelProto:
-    """The graph with the outputs `names` of its tensors instead of its outputs."""
+    """The graph with measures of its tensors as outputs instead of its own outputs."""
     graph = Graph(model)
     width = {product.tensor: graph.dims(product.kernel)[0] for product in graph.products()}
     nodes, outputs = list(graph.nodes), []
-    axes = {"ranges.axis": 1, "ranges.first": 0}
-    constants = [numpy_helper.from_array(np.array([n], np.int64), key) for key, n in axes.items()]
+    constants = [numpy_helper.from_array(np.array([0], np.int64), "ranges.axis")]
     for tensor in tensors:
         size, rows, shape = width[tensor], f"{tensor}.rows", f"{tensor}.rows.shape"
-        constants.append(numpy_helper.from_array(np.array([0, -1, size], np.int64), shape))
+        constants.append(numpy_helper.from_array(np.array([-1, size], np.int64), shape))
         nodes.append(helper.make_node("Reshape", [tensor, shape], [rows]))
-        sizes: dict[str, list[str | int | None]] = {
-            f"{tensor}.{key}": ["rows", size] for key in _REDUCTIONS
-        }
-        for name in sizes.keys() & set(names):
-            operator = _REDUCTIONS[name.removeprefix(f"{tensor}.")]
-            nodes.append(helper.make_node(operator, [rows, "ranges.axis"], [name], keepdims=0))
-        sizes[f"{tensor}.{_PRODUCTS}"] = [size, size]
-        if f"{tensor}.{_PRODUCTS}" in names:
-            nodes.extend(_products_of(rows, f"{tensor}.{_PRODUCTS}"))
-        for name in sizes.keys() & set(names):
-            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes[name]))
+        sizes = {"lows": [size], "highs": [size], "products": [size, size], "counts": [1]}
+        for measure in measures:
+            name = f"{tensor}.{measure}"
+            nodes.extend(_measure(measure, rows, name))
+            info = helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes[measure])
+            outputs.append(info)
     return with_graph(model, nodes, [*model.graph.initializer, *constants], outputs)
 
 
-def _products_of(rows: str, name: str) -> Iterator[onnx.NodeProto]:
-    """Mean products of channels over the tokens of a row, summed over rows."""
-    yield helper.make_node("Transpose", [rows], [f"{name}.turned"], perm=[0, 2, 1])
-    yield helper.make_node("MatMul", [f"{name}.turned", rows], [f"{name}.sums"])
-    yield helper.make_node("Shape", [rows], [f"{name}.count"], start=1, end=2)
-    yield helper.make_node("Cast", [f"{name}.count"], [f"{name}.tokens"], to=TensorProto.FLOAT)
-    yield helper.make_node("Div", [f"{name}.sums", f"{name}.tokens"], [f"{name}.by.row"])
-    yield helper.make_node("ReduceSum", [f"{name}.by.row", "ranges.first"], [name], keepdims=0)
+def _measure(measure: str, rows: str, name: str) -> Iterator[onnx.NodeProto]:
+    """The nodes that compute a measure `name` of ``(rows, channels)``."""
+    if measure in _EXTREMES:
+        operator = "ReduceMin" if measure == "lows" else "ReduceMax"
+        yield helper.make_node(operator, [rows, "ranges.axis"], [name], keepdims=0)
+    elif measure == "products":
+        yield helper.make_node("Transpose", [rows], [f"{name}.turned"], perm=[1, 0])
+        yield helper.make_node("MatMul", [f"{name}.turned", rows], [name])
+    else:
+        yield helper.make_node("Shape", [rows], [f"{name}.whole"], start=0, end=1)
+        yield helper.make_node("Cast", [f"{name}.whole"], [name], to=TensorProto.FLOAT)
 
 
 def _batches(model: onnx.ModelProto, samples: Sequence[Sample]) -> Iterator[Sample]:

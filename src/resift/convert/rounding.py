@@ -15,7 +15,7 @@ from resift.convert.products import Floats
 
 HIGHEST = 127
 _BLOCK = 64  # inputs between two updates of all weights that are left; only a matter of speed
-_DAMPING = 0.01  # share of the mean variance that is added to every input's
+_DAMPING = 0.01  # share of the mean of all squares that is added to every input's
 _TINY = 1e-12
 
 
@@ -36,8 +36,7 @@ class Int8Kernel:
 def round_kernel(kernel: Floats, products: Floats) -> Int8Kernel:
     """Round a kernel ``(in, out)``; the largest weight of each output channel becomes 127 or -127.
 
-    `products` are the mean products of every two inputs ``(in, in)``, around their means if a bias
-    makes up for the means.
+    `products` are the mean products of every two inputs ``(in, in)``.
     """
     steps = (np.maximum(np.abs(kernel).max(axis=0), _TINY) / HIGHEST).astype(np.float32)
     order = np.argsort(-np.diag(products))  # large inputs first: later ones make up for them

@@ -14,7 +14,7 @@ from resift.convert.folding import foldable_columns
 from resift.convert.products import Floats, Graph, Product, groups
 from resift.convert.ranges import Ranges
 
-ALPHA = 0.8
+ALPHA = 0.85
 """How much of a channel's size moves into the weights: 0 is nothing, 1 everything (LOG.md)."""
 
 _TINY = 1e-8

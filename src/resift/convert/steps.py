@@ -46,7 +46,7 @@ def visible_steps() -> Iterator[None]:
 def _is_set_up() -> bool:
     if logging.getLogger().handlers or _LOGGER.level != logging.NOTSET:
         return True
-    return bool(require("huggingface_hub.utils").are_progress_bars_disabled())
+    return bool(require("huggingface_hub.utils", "hub").are_progress_bars_disabled())
 
 
 def _show() -> None:

@@ -98,6 +98,9 @@ class Reranker:
         self._calls = RankCalls(self._engine, self._manifest, self._scale, self._occlusion)
         self._hints = Hints()
 
+    def __repr__(self) -> str:
+        return f"<Reranker {self.name} {self.fingerprint}>"
+
     def __reduce__(self) -> tuple[object, ...]:
         return _unpickle, (*self._opened_with, self.fingerprint)
 

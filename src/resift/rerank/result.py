@@ -199,6 +199,7 @@ def _receipt(
         windowed=sum(row.windows > 0 for row in rows),
         windows=sum(row.windows for row in rows),
         mostly_unknown=sum(row.unknown_share > MOSTLY for row in rows),
+        query_prompt=scored._manifest.query_prompt,
     )
 
 
@@ -220,7 +221,10 @@ def interpolation(
         added = np.nan_to_num(fusion(scores, weight))
         return Interpolation(added, weight, manifest.feedback_weight)
     reason = None
-    if weight and any(score is not None for score in scores):
+    has_scores = any(score is not None for score in scores)
+    if has_scores and options.fusion_weight is None and not manifest.fusion_weight:
+        reason = "this model has no fitted weight for them; pass fusion_weight to use them"
+    elif has_scores and weight:
         reason = (
             f"{len(missing)} of {len(scores)} candidates came without a score that is a number, "
             f"the first at index {missing[0]}"

@@ -183,8 +183,15 @@ def stored_models(models: Path) -> list[StoredModel]:
 
 
 def stored_repository(models: Path, name: str) -> Path | None:
-    """The folder of what is stored of a model: of its hub id, or ``folder:NAME``; None if none."""
-    return dict(_repositories(models)).get(name)
+    """The folder of what is stored of a model; None if none.
+
+    `name` is a hub id, the path of a checkpoint folder, or ``folder:NAME`` as in the list.
+    """
+    stored = dict(_repositories(models))
+    if name not in stored and is_checkpoint(Path(name)):
+        folder = checkpoint_store(models, Path(name))
+        return folder if folder.is_dir() else None
+    return stored.get(name)
 
 
 def folder_size(folder: Path) -> int:

@@ -97,3 +97,7 @@ def test_impossible_groups_are_refused(groups: int, inner: int) -> None:
     config = configured(num_hidden_layers=3, num_hidden_groups=groups, inner_group_num=inner)
     with pytest.raises(ModelError, match=f"num_hidden_groups {groups}, inner_group_num {inner}"):
         ALBERT.shape(config)
+
+
+def test_without_an_activation_in_its_config_it_is_the_approximate_gelu() -> None:
+    assert ALBERT.shape(configured(num_hidden_layers=2)).activation == "gelu_tanh"
