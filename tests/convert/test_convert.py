@@ -146,7 +146,7 @@ def test_the_manifest_holds_the_report_and_the_commit(
     made: Made = request.getfixturevalue(kind)
     assert made.manifest.report == made.conversion.report
     assert (made.manifest.revision, made.manifest.label) == (COMMIT, None)
-    assert (made.manifest.base_model, made.manifest.name) == (NAME, "tiny")
+    assert (made.manifest.base_model, made.manifest.name) == (NAME, NAME)
 
 
 @pytest.mark.parametrize("kind", ["close", "far", "mixed"])
@@ -265,7 +265,7 @@ def test_a_kill_leaves_a_hidden_folder_and_no_artifact(
     assert left.name.startswith(".resift-") and left.suffix == ".part"
     out = tmp_path / "models" / "out"
     convert_folder(tmp_path / "checkpoint", out, name=NAME, int8=False)
-    assert load_artifact(out).manifest.name == "tiny"
+    assert load_artifact(out).manifest.name == NAME
 
 
 def test_an_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_a_branch_is_looked_up_and_without_a_network_it_is_what_it_was(
     shutil.rmtree(tmp_path / "hf")
     offline = environment | {"HF_HUB_OFFLINE": "1"}
     out, err = output(OPEN, NAME, "main", environment=offline)
-    assert out == OPENED and f"taking commit {COMMIT}, which it was before" in err
+    assert out == OPENED and f"main was commit {COMMIT} at the last look" in err
     out, _ = output(OPEN, NAME, "v1", environment=offline)
     assert out.startswith("ModelNotFound|owner/name at v1: not on this machine")
 
