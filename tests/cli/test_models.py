@@ -1,6 +1,7 @@
 """``resift models`` and ``resift verify``: what there is, how it comes and goes, is it sound?"""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,7 @@ def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -
     out = resift("models").out
     assert "int8 to float32" in out
     rows = [line for line in out.splitlines() if "ms-marco-MiniLM-L6-v2" in line]
-    assert rows[0].split()[1:] == [COMMIT[:12], "5", "MB", "float32"]
+    assert rows[0].split()[1:] == [COMMIT[:12], "5", "MB", "128", "float32"]
     assert "broken: is made anew" in rows[1]
     assert rows[2].rstrip().endswith("here")
 
@@ -57,7 +58,8 @@ def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -
     ("changes", "shown"),
     [
         ({}, "Spearman 0.9982"),
-        ({"is_int8": False}, "float32: int8 too far"),
+        ({"float_layers": ("one", "two")}, "Spearman 0.9982, 2 layers float32"),
+        ({"is_int8": False}, "float32 kept: int8 is not close enough"),
         ({"spearman": None}, "no order"),
     ],
 )
@@ -67,7 +69,7 @@ def test_models_lists_how_close_int8_is(
     report = replace(Agreement(True, 0.9982, 0.99, 0.95, 300, 0.04), **changes)
     write_manifest(stored, replace(load_artifact(stored).manifest, report=report))
     row = next(line for line in resift("models").out.splitlines() if COMMIT[:12] in line)
-    assert row.rstrip().endswith(f" MB  {shown}")
+    assert re.search(rf" MB +\d+ +{shown}$", row.rstrip())
 
 
 def test_models_as_json_is_one_document(resift: Resift, stored: Path) -> None:

@@ -82,7 +82,7 @@ def test_a_model_that_stays_float32_says_so_in_the_list(
     assert f"{NAME}: kept in float32: int8 is not close enough to it" in err
     out, _ = output(PROGRAM, "models", environment=environment)
     row = next(line for line in out.splitlines() if line.startswith(NAME))
-    assert row.endswith("float32: int8 too far")
+    assert row.endswith("float32 kept: int8 is not close enough")
 
 
 def test_a_checkpoint_folder_works_wherever_a_name_does(

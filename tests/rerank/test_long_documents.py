@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,11 +206,15 @@ def test_of_an_endless_document_a_bounded_part_is_read(monkeypatch: pytest.Monke
 
 
 @pytest.fixture(scope="module", params=["late interaction", "cross-encoder"])
-def reranker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reranker:
-    plain = Settings(cache_mb=5, state_cache_mb=0)
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str | Path:
     if request.param == "late interaction":
-        return Reranker(settings=plain)
-    return Reranker(make_exits_artifact(tmp_path_factory.mktemp("exits")), settings=plain)
+        return "bundled"
+    return make_exits_artifact(tmp_path_factory.mktemp("exits"))
+
+
+@pytest.fixture(scope="module")
+def reranker(model: str | Path) -> Reranker:
+    return Reranker(model, settings=Settings(cache_mb=5, state_cache_mb=0))
 
 
 DOCUMENTS = [
@@ -234,9 +239,11 @@ def test_of_every_model_a_windows_logit_is_that_of_its_text(reranker: Reranker) 
     assert {hit.id for hit in ranking if hit.tokens_dropped} >= {"late", "none"}
 
 
-def test_logits_depend_on_no_neighbour_and_come_from_the_cache_alike(reranker: Reranker) -> None:
+def test_logits_depend_on_no_neighbour_and_come_from_the_cache_alike(
+    reranker: Reranker, model: str | Path
+) -> None:
     together = reranker.score(TOPIC, DOCUMENTS, long_documents="windows")
-    fresh = Reranker("bundled", settings=Settings(cache_mb=0, state_cache_mb=0))
+    fresh = Reranker(model, settings=Settings(cache_mb=0, state_cache_mb=0))
     alone = [fresh.score(TOPIC, [item], long_documents="windows")[0] for item in DOCUMENTS]
     assert together.tolist() == alone
     assert fresh.score(TOPIC, DOCUMENTS[::-1], long_documents="windows").tolist() == alone[::-1]

@@ -457,12 +457,6 @@ def test_a_great_depth_is_warned_of_once(joint_folder: Path) -> None:
         Reranker(joint_folder).rank(QUERY, texts[:100])
 
 
-def test_a_hub_id_is_not_fetched_and_the_error_says_how_to_convert_it() -> None:
-    for name in ("cross-encoder/ms-marco-MiniLM-L6-v2", "owner/name"):
-        with pytest.raises(ModelNotFound, match=rf"resift convert {name} "):
-            Reranker(name)
-
-
 def test_an_unknown_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="no-such"):
         Reranker("no-such")

@@ -168,7 +168,7 @@ def _print_stored(stored: "list[StoredModel]") -> None:
         tokens = str(model.manifest.max_tokens) if model.manifest else "-"
         size = f"{model.size / 1e6:.0f} MB"
         table.add_row(escape(model.name), model.commit[:12], size, tokens, _agreement(model))
-    print_table(table)
+    print_table(table, min_width=_STORED_TABLE)
     console.print()
 
 
@@ -180,9 +180,10 @@ def _agreement(model: "StoredModel") -> str:
     if report is None:
         return "float32" if "float32" in model.manifest.quantisation else "not measured"
     if not report.is_int8:
-        return "float32: int8 too far"
-    layers = f", {len(report.float_layers)} layers float32" if report.float_layers else ""
-    return "no order" if report.spearman is None else f"Spearman {report.spearman:.4f}{layers}"
+        return "float32 kept: int8 is not close enough"
+    order = "no order" if report.spearman is None else f"Spearman {report.spearman:.4f}"
+    layers = len(report.float_layers)
+    return order + (f", {layers} layers float32" if layers else "")
 
 
 def _print_known(known: "tuple[KnownModel, ...]", stored: set[str]) -> None:
@@ -203,7 +204,7 @@ def _print_known(known: "tuple[KnownModel, ...]", stored: set[str]) -> None:
     console.print("\nFigures are others', in per cent; those of different measures do not compare.")
 
 
-_KNOWN_TABLE = 160  # columns: a name must not wrap
+_KNOWN_TABLE, _STORED_TABLE = 160, 130  # columns: a name must not wrap
 
 
 def _table(*columns: str) -> Any:
