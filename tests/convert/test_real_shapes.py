@@ -24,7 +24,7 @@ from convert.plain_checkpoints import WORDS, edit_json
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
-pytestmark = [pytest.mark.torch, pytest.mark.long, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.torch, pytest.mark.real_shapes, pytest.mark.timeout(1800)]
 
 TOLERANCE = 1e-4
 COUNT = 200

@@ -43,7 +43,7 @@ def test_logits_are_those_of_transformers(settings: dict[str, Any], tmp_path: Pa
 
 
 @pytest.mark.torch
-@pytest.mark.long
+@pytest.mark.real_shapes
 @pytest.mark.timeout(1800)
 def test_logits_in_the_shape_of_albert_base(tmp_path: Path) -> None:
     pytest.importorskip("torch")

@@ -63,14 +63,14 @@ XSMALL = V3 | {
 }
 
 
-@pytest.mark.long
+@pytest.mark.real_shapes
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("shape", [SMALL, XSMALL], ids=["small", "xsmall"])
 def test_logits_in_the_shape_of_deberta_v3(shape: dict[str, Any], tmp_path: Path) -> None:
     check_real_shape(tmp_path, "deberta-v2", 512, **shape)
 
 
-@pytest.mark.long
+@pytest.mark.real_shapes
 @pytest.mark.timeout(1800)
 def test_logits_of_a_model_that_reads_1024_tokens(tmp_path: Path) -> None:
     reach = {"max_relative_positions": 512}  # further distances share the last bucket

@@ -277,7 +277,7 @@ def refused(folder: Path, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.long
+@pytest.mark.real_shapes
 @pytest.mark.timeout(1_800)
 def test_the_real_shape_gives_the_logits_of_a_plain_forward_pass(tmp_path: Path) -> None:
     """jina-reranker-v1-turbo-en with a small vocabulary, 200 pairs of up to 2,000 tokens."""

@@ -33,7 +33,7 @@ def test_logits_are_those_of_transformers(settings: dict[str, Any], tmp_path: Pa
     check_tiny(tmp_path, "mpnet", **settings)
 
 
-@pytest.mark.long
+@pytest.mark.real_shapes
 @pytest.mark.timeout(1800)
 def test_logits_in_the_shape_of_mpnet_base(tmp_path: Path) -> None:
     check_real_shape(

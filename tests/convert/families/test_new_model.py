@@ -340,7 +340,7 @@ def test_the_limit_is_that_of_positions_and_tokenizer(tmp_path: Path) -> None:
     assert read_cross_encoder(folder).max_tokens == 80
 
 
-@pytest.mark.long
+@pytest.mark.real_shapes
 @pytest.mark.timeout(1_800)
 @pytest.mark.torch
 def test_the_real_shape_gives_the_logits_of_transformers(tmp_path: Path) -> None:
