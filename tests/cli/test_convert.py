@@ -20,7 +20,7 @@ def test_invalid_exits_are_refused(exits: str, resift: Resift, tmp_path: Path) -
 def test_a_bi_encoder_becomes_an_embedder_that_verifies(resift: Resift, tmp_path: Path) -> None:
     checkpoint = write_bi_encoder(tmp_path / "checkpoint")
     done = resift("convert", checkpoint, tmp_path / "out", "--fp32")
-    assert done.code == 0 and "cosines within 0.0000 of the" in " ".join(done.out.split())
+    assert done.code == 0 and "cosines within 0.0000 of float32 over" in " ".join(done.out.split())
     assert "mean cosine with the checkpoint's 1.0000, lowest 1.0000" in done.out
     done = resift("verify", tmp_path / "out")
     assert done.code == 0 and "8 reference cosines on" in done.out
@@ -33,7 +33,7 @@ def test_a_label_of_several_is_named(label: str, resift: Resift, tmp_path: Path)
     assert "name it: label=… in Python, --label …" in resift("convert", checkpoint, "out").error
     out = tmp_path / "out"
     done = resift("convert", checkpoint, out, "--fp32", "--label", label)
-    assert done.code == 0 and "logits within 0.0000 of the" in " ".join(done.out.split())
+    assert done.code == 0 and "logits within 0.0000 of float32 over" in " ".join(done.out.split())
     done = resift("convert", checkpoint, tmp_path / "other", "--fp32", "--label", "maybe")
     assert "--label 'maybe': " in done.error and "contradiction, other, neutral" in done.error
 
