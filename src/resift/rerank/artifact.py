@@ -237,7 +237,7 @@ def _without_manifest(folder: Path) -> str:
         )
     return (
         f"{folder}: no {MANIFEST} in it, so it is not a resift model, and no {CONFIG}, so it is no "
-        "transformers checkpoint; name another folder or a hub id"
+        "transformers checkpoint; name another folder, or make a model with  resift convert"
     )
 
 

@@ -12,6 +12,7 @@ from resift.convert.late_interaction import Float32Model, late_arrays, read_shap
 from resift.convert.layers import EncoderShape
 from resift.errors import MissingExtra, ModelError, ModelNotFound
 from resift.extras import require
+from resift.files import from_home
 from resift.rerank.artifact import TOKENIZER, load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.late_interaction import LateInteractionWeights
@@ -38,6 +39,11 @@ def open_base(name: str | Path) -> Float32Model:
     """
     if str(name) == CHECKPOINT:
         return _open_checkpoint()
+    if str(name) != "bundled" and not from_home(str(name)).exists():  # hub models are no base
+        raise ModelNotFound(
+            f"{name}: no such folder; expected bundled, {CHECKPOINT} or the folder of a model that "
+            "resift train made"
+        )
     artifact = load_artifact(resolve(name))
     manifest = artifact.manifest
     if manifest.late_interaction is None:
