@@ -122,7 +122,7 @@ def _prepare(checkpoint: Path | None, contestants: Sequence[str], python: str) -
     make_artifact(folder)
     if any(name.endswith("early exit") for name in contestants):
         make_artifact(folder, EXITS)
-    if all(name.startswith("resift") for name in contestants):
+    if all(name.startswith("resift") or name == DEFAULT for name in contestants):
         return folder
     environment = os.environ | {"PYTHONPATH": str(HERE.parent / "src")}  # for manual_texts
     command = [python, str(HERE / "peer_models.py"), str(folder)]

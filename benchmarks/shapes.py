@@ -1,8 +1,7 @@
 """Checkpoints in the shape of public rerankers, with random weights, to measure speed and rounding.
 
-No package holds these models. One with the weights that transformers gives to a new model has the
-cost and the arithmetic of the public one of its shape, but not its quality. Needs torch and
-transformers.
+No package holds these models. One with random weights has the cost and the arithmetic of the public
+one of its shape, but not its quality. Needs torch and transformers.
 """
 
 import json
@@ -98,12 +97,28 @@ def make_checkpoint(name: str) -> Path:
     torch.manual_seed(7)
     auto: Any = transformers.AutoModelForSequenceClassification
     model = auto.from_config(_config(shape))
-    for name, parameter in model.named_parameters():
-        if name.startswith("classifier") and parameter.dim() == 2:
-            torch.nn.init.normal_(parameter, std=0.2)  # so that logits vary
+    _spread(model, is_new=shape.model_type == "modernbert")
     model.save_pretrained(folder)
     tokenizer(shape).save_pretrained(folder)
     return folder
+
+
+def _spread(model: Any, *, is_new: bool) -> None:
+    """Weights with which logits vary: layers keep the size of what they read.
+
+    `is_new`: norms before each block do that for the weights of a new model; only its head changes.
+    """
+    import torch
+
+    for name, parameter in model.named_parameters():
+        if is_new:
+            if name.startswith("classifier") and parameter.dim() == 2:
+                torch.nn.init.normal_(parameter, std=0.2)
+        elif parameter.dim() == 2:
+            std = 0.5 if "embeddings" in name else parameter.shape[1] ** -0.5
+            torch.nn.init.normal_(parameter, std=std)
+        elif "norm" in name.lower() and name.endswith("weight"):
+            torch.nn.init.normal_(parameter, mean=1, std=0.2)
 
 
 def _config(shape: Shape) -> Any:
