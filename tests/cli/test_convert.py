@@ -1,12 +1,12 @@
 """``resift convert``: what its options mean, and what they cannot mean is said in one line."""
 
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from cli.command import Resift
+from cli.command import PROGRAM, Resift
+from convert.hub_models import NAME, output
+from convert.loopback_hub import COMMIT, serve
 from convert.plain_checkpoints import write_bi_encoder, write_checkpoint
 from resift.rerank.artifact import load_artifact
 
@@ -43,7 +43,7 @@ def test_what_is_neither_a_folder_nor_a_hub_id_is_not_found(
     name: str, resift: Resift, tmp_path: Path
 ) -> None:
     error = resift("convert", name, tmp_path / "out").error
-    assert f"{name}: neither a folder nor a hub id; expected a folder, or owner/name" in error
+    assert f"'{name}': no such folder, and not a hub id; expected OWNER/NAME" in error
 
 
 def test_a_folder_has_no_revision(resift: Resift, tmp_path: Path) -> None:
@@ -51,22 +51,14 @@ def test_a_folder_has_no_revision(resift: Resift, tmp_path: Path) -> None:
     assert f"--revision main: {tmp_path} is a folder; leave it out" in error
 
 
-@pytest.mark.parametrize("revision", [None, "v1"])
-def test_a_hub_id_is_fetched_and_named_in_the_artifact(
-    revision: str | None, resift: Resift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint = write_checkpoint(tmp_path / "snapshot")
-    asked: list[tuple[str, str | None]] = []
-
-    def open_repository(name: str, revision: str | None) -> SimpleNamespace:
-        asked.append((name, revision))
-        return SimpleNamespace(folder=checkpoint)
-
-    hub = ModuleType("resift.convert.hub")
-    vars(hub).update(open_repository=open_repository, fetch=lambda repository: repository.folder)
-    monkeypatch.setitem(sys.modules, "resift.convert.hub", hub)
-    options = [] if revision is None else ["--revision", revision]
-    done = resift("convert", "owner/name", tmp_path / "out", "--fp32", *options)
-    assert done.code == 0, done.err
-    assert asked == [("owner/name", revision)]
-    assert load_artifact(tmp_path / "out").manifest.base_model == "owner/name"
+@pytest.mark.parametrize("kind", ["cross-encoder", "embedder"])
+def test_a_hub_id_is_fetched_and_recorded_with_its_commit(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    write_checkpoint(folder) if kind == "cross-encoder" else write_bi_encoder(folder)
+    out = tmp_path / "out"
+    with serve(folder, NAME) as hub:
+        environment = hub.environment(tmp_path)
+        output(PROGRAM, "convert", NAME, str(out), "--fp32", environment=environment)
+    manifest = load_artifact(out).manifest
+    assert (manifest.base_model, manifest.revision) == (NAME, COMMIT)
+    assert (manifest.kind == "embedder") == (kind == "embedder")

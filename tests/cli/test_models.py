@@ -66,7 +66,7 @@ def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -
 def test_models_lists_how_close_int8_is(
     changes: dict[str, Any], shown: str, resift: Resift, stored: Path
 ) -> None:
-    report = replace(Agreement(True, 0.9982, 0.99, 0.95, 300, 0.04), **changes)
+    report = replace(Agreement(0.9982, 0.99, 0.95, 300, 0.04), **changes)
     write_manifest(stored, replace(load_artifact(stored).manifest, report=report))
     row = next(line for line in resift("models").out.splitlines() if COMMIT[:12] in line)
     assert re.search(rf" MB +\d+ +{shown}$", row.rstrip())

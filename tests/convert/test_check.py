@@ -10,12 +10,13 @@ import pytest
 from resift.convert.check import (
     MIN_SPEARMAN,
     MIN_WITHIN_QUERY,
-    Agreement,
-    CheckReport,
     checked,
     compare,
+    described,
+    is_close,
 )
 from resift.errors import InputError
+from resift.rerank.artifact import Agreement
 
 LAYERS = tuple(f"layer{index}" for index in range(10))
 WORK = dict.fromkeys(LAYERS, 1.0)
@@ -39,7 +40,7 @@ def test_a_shift_of_a_whole_query_changes_the_order_over_all_pairs_only() -> Non
     assert agreement.within_query == pytest.approx(1)
     assert agreement.spearman is not None and agreement.spearman < 0
     assert agreement.max_difference == pytest.approx(10)
-    assert not agreement.is_close
+    assert not is_close(agreement)
 
 
 def test_lists_that_are_each_turned_round_are_not_close_however_far_apart_they_are() -> None:
@@ -48,11 +49,11 @@ def test_lists_that_are_each_turned_round_are_not_close_however_far_apart_they_a
     agreement = compare(exact, [values[::-1] for values in exact])
     assert agreement.spearman is not None and agreement.spearman > MIN_SPEARMAN
     assert agreement.within_query == pytest.approx(-1)
-    assert not agreement.is_close
+    assert not is_close(agreement)
 
 
 @pytest.mark.parametrize(
-    ("spearman", "within_query", "is_close"),
+    ("spearman", "within_query", "expected"),
     [
         (MIN_SPEARMAN, MIN_WITHIN_QUERY, True),
         (MIN_SPEARMAN - 1e-6, 1.0, False),
@@ -62,9 +63,9 @@ def test_lists_that_are_each_turned_round_are_not_close_however_far_apart_they_a
     ],
 )
 def test_both_orders_must_be_kept(
-    spearman: float | None, within_query: float | None, is_close: bool
+    spearman: float | None, within_query: float | None, expected: bool
 ) -> None:
-    assert Agreement(spearman, within_query, 1.0, 40, 0.1).is_close is is_close
+    assert is_close(Agreement(spearman, within_query, 1.0, 40, 0.1)) is expected
 
 
 def test_within_queries_each_list_counts_the_same() -> None:
@@ -76,7 +77,7 @@ def test_within_queries_each_list_counts_the_same() -> None:
 def test_ties_have_their_mean_rank() -> None:
     exact, rounded = np.array([1.0, 2, 3, 4]), np.array([0.0, 0.0, 1.0, 2.0])
     expected = np.corrcoef([0, 1, 2, 3], [0.5, 0.5, 2, 3])[0, 1]
-    assert compare([exact], [rounded]).spearman == pytest.approx(expected)
+    assert compare([exact], [rounded]).spearman == pytest.approx(expected, abs=1e-5)
 
 
 def test_int8_logits_that_are_all_equal_have_no_order() -> None:
@@ -94,7 +95,7 @@ def test_lists_whose_float32_logits_do_not_vary_are_left_out() -> None:
     assert agreement.spearman is None
     assert agreement.within_query is None
     assert agreement.top10_overlap is None
-    assert agreement.is_close
+    assert is_close(agreement)
 
 
 def test_logits_of_other_candidates_are_an_error() -> None:
@@ -123,7 +124,7 @@ class Model:
 
 def made_with(
     model: Model, order: Sequence[str], work: Mapping[str, float]
-) -> tuple[frozenset[str] | None, CheckReport]:
+) -> tuple[frozenset[str] | None, Agreement]:
     result = checked(model.quantise, model.logits, EXACT, lambda: order, work, "test 1")
     made, report = result
     return made, report
@@ -131,7 +132,7 @@ def made_with(
 
 def result_of(
     model: Model, order: Sequence[str] = LAYERS
-) -> tuple[frozenset[str] | None, CheckReport]:
+) -> tuple[frozenset[str] | None, Agreement]:
     return made_with(model, order, WORK)
 
 
@@ -151,7 +152,7 @@ def test_as_many_layers_as_needed_stay_float(count: int) -> None:
     assert report.float_layers == LAYERS[:count]
     assert made == frozenset(LAYERS[:count])
     assert report.is_int8
-    assert report.agreement.is_close
+    assert is_close(report)
 
 
 def test_float32_is_kept_if_more_than_half_of_the_work_would_be_float32() -> None:
@@ -160,7 +161,7 @@ def test_float32_is_kept_if_more_than_half_of_the_work_would_be_float32() -> Non
     assert made is None
     assert not report.is_int8
     assert max(len(layers) for layers in model.attempts) == 5
-    assert "kept in float32" in str(report)
+    assert "kept in float32" in described(report)
 
 
 def test_the_costs_of_layers_count() -> None:
@@ -174,19 +175,6 @@ def test_the_costs_of_layers_count() -> None:
 def test_the_report_says_what_was_measured() -> None:
     _, report = result_of(Model(harmful=LAYERS[:1]))
     expected = "Spearman 1.0000, 1.0000 within queries, top-10 overlap 1.000; 40 pairs"
-    assert expected in str(report)
-    assert "1 layers in float32" in str(report)
-    flat = CheckReport(True, Agreement(None, None, None, 4, 0.0), (), "test 1", 0.1)
-    assert "do not vary" in str(flat)
-
-
-def test_the_manifest_gets_the_same_figures_rounded() -> None:
-    agreement = Agreement(0.9951234, 0.9876543, 0.9, 300, 0.1234567)
-    recorded = CheckReport(True, agreement, LAYERS[:1], "test 1", 0.1).recorded()
-    assert (recorded.spearman, recorded.within_query, recorded.top10_overlap) == (
-        0.99512,
-        0.98765,
-        0.9,
-    )
-    assert (recorded.is_int8, recorded.pairs, recorded.max_difference) == (True, 300, 0.12346)
-    assert (recorded.float_layers, recorded.quantiser) == (LAYERS[:1], "test 1")
+    assert expected in described(report)
+    assert "1 layers in float32" in described(report)
+    assert "do not vary" in described(Agreement(None, None, None, 4, 0.0))

@@ -11,11 +11,10 @@ from convert.plain_checkpoints import TRAINED, WORDS, pairs, write_checkpoint
 from convert.reference import Bert
 from resift.convert import export as module
 from resift.convert.calibration_text import CalibrationTexts, candidate_lists
-from resift.convert.check import Agreement, CheckReport
 from resift.convert.checkpoint import read_cross_encoder
 from resift.convert.export import Export, Stages, open_export, with_exits, write_stages
 from resift.errors import ParityError
-from resift.rerank.artifact import TOKENIZER
+from resift.rerank.artifact import TOKENIZER, Agreement
 
 KNOWN, HELD_OUT = pairs(60, seed=1), pairs(60, seed=2)
 LISTS = candidate_lists(HELD_OUT, 15, 20)
@@ -49,7 +48,7 @@ def test_the_tokenizer_is_written_first(tmp_path: Path) -> None:
 def test_a_float32_export_has_the_logits_of_its_definition(tmp_path: Path) -> None:
     export = opened(tmp_path, family="bert")
     stages = write_stages(export, int8=False)
-    assert (stages.report, stages.recorded, stages.is_int8) == (None, None, False)
+    assert (stages.report, stages.is_int8) == (None, False)
     assert [len(values) for values in stages.logits] == [len(texts) for _, texts in LISTS]
     weights = dict(np.load(_saved(export, tmp_path)))
     model = Bert(weights, 4, "gelu", "tanh")
@@ -120,10 +119,10 @@ def test_each_group_of_layers_is_a_file(int8: bool, tmp_path: Path) -> None:
 def test_float32_stages_stay_if_the_check_refuses_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    report = CheckReport(False, Agreement(0.9, 0.9, 0.9, 300, 1.0), ("layer",), "test 1", 0.1)
+    report = Agreement(0.9, 0.9, 0.9, 300, 1.0, is_int8=False)
     calls: list[Sequence[object]] = []
 
-    def refused(*arguments: object) -> tuple[None, CheckReport]:
+    def refused(*arguments: object) -> tuple[None, Agreement]:
         calls.append(arguments)
         return None, report
 

@@ -15,7 +15,7 @@ from convert.hub_models import NAME, REFUSED, output
 from convert.loopback_hub import COMMIT, Hub, serve
 from convert.plain_checkpoints import SPREAD, TRAINED, pairs, write_checkpoint
 from resift.rerank.artifact import load_artifact
-from resift.rerank.stored_models import Options, artifact_name
+from resift.rerank.stored_models import artifact_name
 
 PAIRS = pairs(20)
 RANK = f"""
@@ -43,7 +43,7 @@ def environment(server: Hub, tmp_path: Path) -> dict[str, str]:
 
 def stored(home: Path) -> Path:
     folder = home / "cache" / "models" / NAME.replace("/", "--")
-    return folder / artifact_name(COMMIT, Options())
+    return folder / artifact_name(COMMIT)
 
 
 def test_the_first_use_fetches_and_converts_and_the_second_needs_neither(

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -281,22 +280,19 @@ def test_an_embedder_is_refused_before_its_weights_are_fetched(server: Hub) -> N
 
 
 @pytest.mark.parametrize(
-    ("kinds", "settings", "architecture"),
-    [
-        (["Transformer", "Pooling", "Dense"], {}, "ModernBertModel"),
-        (["Transformer", "Pooling"], {"model_type": "CrossEncoder"}, "ModernBertModel"),
-        (["Transformer"], {}, "BertForSequenceClassification"),
-        ([], {}, "BertModel"),
-    ],
+    ("kinds", "architecture"),
+    [(["Transformer"], "BertForSequenceClassification"), (["Transformer", "Dense"], "BertModel")],
 )
-def test_what_may_be_a_reranker_is_left_to_the_conversion(
-    server: Hub, kinds: list[str], settings: dict[str, Any], architecture: str
+def test_a_classifier_and_a_head_that_scores_are_fetched(
+    server: Hub, kinds: list[str], architecture: str
 ) -> None:
     folder = server.commits[COMMIT]
     (folder / "config.json").write_text(json.dumps({"architectures": [architecture]}))
-    modules = [{"type": f"sentence_transformers.{kind}", "path": ""} for kind in kinds]
+    (folder / "1_Dense").mkdir()
+    (folder / "1_Dense" / "config.json").write_text('{"module_output_name": "scores"}')
+    paths = {"Transformer": "", "Dense": "1_Dense"}
+    modules = [{"type": f"sentence_transformers.{kind}", "path": paths[kind]} for kind in kinds]
     (folder / "modules.json").write_text(json.dumps(modules))
-    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
     fetch()
 
 

@@ -13,12 +13,12 @@ from resift.convert import store
 from resift.convert.store import locked, note_revision, put, remove
 from resift.errors import ModelError
 from resift.rerank.artifact import load_artifact
-from resift.rerank.stored_models import Options, Revisions, artifact_name, read_revisions
+from resift.rerank.stored_models import Revisions, artifact_name, read_revisions
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OTHER = "f" * 40
 NAME = "owner/name"
-ARTIFACT = artifact_name(COMMIT, Options())
+ARTIFACT = artifact_name(COMMIT)
 
 pytest.importorskip("filelock")
 
@@ -81,15 +81,15 @@ def test_remove_leaves_what_resift_did_not_make(
     models: Path, stored: Path, joint_folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(joint_folder, elsewhere := tmp_path / "elsewhere")
-    (stored / artifact_name(OTHER, Options())).symlink_to(elsewhere)
+    (stored / artifact_name(OTHER)).symlink_to(elsewhere)
     (stored / "mine").mkdir()
     (stored / "notes.txt").write_text("mine")
-    users = stored / artifact_name("a" * 40, Options())
+    users = stored / artifact_name("a" * 40)
     users.mkdir()
     (users / "thesis.doc").write_text("mine")
     remove(models, stored, NAME)
     left = {path.name for path in stored.iterdir()}
-    assert left == {artifact_name(OTHER, Options()), "mine", "notes.txt", users.name}
+    assert left == {artifact_name(OTHER), "mine", "notes.txt", users.name}
     assert load_artifact(elsewhere).manifest.name == "tiny-joint"
 
 

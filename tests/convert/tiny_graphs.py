@@ -50,12 +50,11 @@ def pre_norm(*, residual_of_norm: bool = False) -> onnx.ModelProto:
 
 
 def gated() -> onnx.ModelProto:
-    """One wide product, split in two: an activated gate and a linear side."""
+    """Two products side by side: an activated one, and a linear one that multiplies it."""
     g = GraphBuilder()
-    wide = product(g, "wide", "x", "wide.kernel", 2 * DIM)
-    node = helper.make_node("Split", [wide], ["gate", "side"], "split", axis=-1, num_outputs=2)
-    g.nodes.append(node)
-    mixed = g.node("Mul", "mixed", g.node("Gelu", "activated", "gate"), "side")
+    gate = product(g, "gate", "x", "gate.kernel")
+    side = product(g, "side", "x", "side.kernel")
+    mixed = g.node("Mul", "mixed", g.node("Gelu", "activated", gate), side)
     return model_of(g, product(g, "narrow", mixed, "narrow.kernel"))
 
 

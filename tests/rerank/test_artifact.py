@@ -26,7 +26,7 @@ from resift.settings import Settings
 
 STAGE = "stage-0.onnx"
 EXIT = Exit((0.01, 0.5, 0.99), (-1.25, 0.0, 2.5), 3000)
-REPORT = Agreement(True, 0.9982, 0.991, 0.95, 300, 0.0431, ("encoder.layer.1.output",), "resift 1")
+REPORT = Agreement(0.9982, 0.991, 0.95, 300, 0.0431, True, ("encoder.layer.1.output",), "resift 1")
 CALIBRATION = ModelCalibration(Platt(0.75, -1.5), Platt(0.5, -2.0), 4000)
 
 
@@ -42,7 +42,7 @@ def _edit(folder: Path, **changes: Any) -> None:
 
 
 def _report_of(**changes: object) -> dict[str, Any]:
-    return {"report": asdict(Agreement(True, 0.99, 0.99, 0.99, 9, 0.1)) | changes}
+    return {"report": asdict(Agreement(0.99, 0.99, 0.99, 9, 0.1)) | changes}
 
 
 def _refused(folder: Path, *messages: str) -> None:
@@ -232,7 +232,7 @@ def test_another_format_is_refused_with_its_number(
         ({"label": True}, "label True, expected a name, an index or null"),
         ({"report": []}, "report [], expected an object or null"),
         ({"report": 0}, "report 0, expected an object or null"),
-        ({"report": {}}, "is_int8"),
+        ({"report": {}}, "spearman"),
         (_report_of(pairs="many"), "a report's figures must be numbers"),
         (_report_of(is_int8=1), "a report needs is_int8"),
         (_report_of(float_layers=[1]), "names of float_layers"),

@@ -14,7 +14,7 @@ from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.catalogue import BUNDLED, checked_hub_id, open_model, resolve
 from resift.rerank.known_models import KNOWN_MODELS, known_model
 from resift.rerank.stored_models import COMMIT as COMMIT_OF_A_MODEL
-from resift.rerank.stored_models import Options, artifact_name
+from resift.rerank.stored_models import artifact_name
 from resift.settings import Settings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -43,8 +43,8 @@ def test_a_hub_id_is_made_where_it_is_not_stored(
     resolve(name, "v1", "relevant", settings)
     models = tmp_path / "models"
     assert made == [
-        (name, None, Options(), models),
-        (name, "v1", Options(label="relevant"), models),
+        (name, None, None, models),
+        (name, "v1", "relevant", models),
     ]
 
 
@@ -53,7 +53,7 @@ def test_a_stored_hub_id_is_opened_at_its_commit(
 ) -> None:
     settings = Settings(cache_dir=str(tmp_path))
     repository = tmp_path / "models" / "owner--name"
-    folder = repository / artifact_name(COMMIT, Options())
+    folder = repository / artifact_name(COMMIT)
     shutil.copytree(joint_folder, folder)
     assert resolve("owner/name", COMMIT, settings=settings) == folder
     assert resolve("owner/name", settings=settings) == Path("made"), "no commit is noted yet"
@@ -80,7 +80,7 @@ def test_a_checkpoint_folder_is_made_and_an_artifact_is_opened(
     settings = Settings(cache_dir=str(tmp_path / "cache"))
     (tmp_path / "config.json").write_text("{}")
     assert resolve(tmp_path, label=1, settings=settings) == Path("made")
-    assert made == [(tmp_path, Options(label=1), tmp_path / "cache" / "models")]
+    assert made == [(tmp_path, 1, tmp_path / "cache" / "models")]
     shutil.copytree(joint_folder, artifact := tmp_path / "artifact")
     (artifact / "config.json").write_text("{}")
     assert resolve(artifact, settings=settings) == artifact
@@ -114,7 +114,7 @@ def test_a_stored_model_that_vanishes_is_made_anew(
     tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(cache_dir=str(tmp_path))
-    folder = tmp_path / "models" / "owner--name" / artifact_name(COMMIT, Options())
+    folder = tmp_path / "models" / "owner--name" / artifact_name(COMMIT)
     shutil.copytree(joint_folder, folder)
 
     def removed(path: Path) -> Artifact:

@@ -15,7 +15,6 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.stored_models import (
-    Options,
     Revisions,
     artifact_name,
     checkpoint_store,
@@ -31,23 +30,11 @@ from resift.settings import Settings
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_each_option_that_changes_the_result_has_a_name_of_its_own(tmp_path: Path) -> None:
-    texts = tmp_path / "texts.jsonl"
-    texts.write_text("{}")
-    options = [
-        Options(),
-        Options(label="relevant"),
-        Options(label="Relevant"),
-        Options(label=1),
-        Options(label="1"),
-        Options(int8=False),
-        Options(texts=texts),
-    ]
-    names = {artifact_name(COMMIT, option) for option in options}
-    assert len(names) == len(options)
-    assert artifact_name(COMMIT, Options()) == f"{COMMIT}-v{CONVERTER_VERSION}"
-    texts.write_text("{} ")
-    assert artifact_name(COMMIT, Options(texts=texts)) not in names
+def test_each_label_has_a_name_of_its_own() -> None:
+    labels = [None, "relevant", "Relevant", 1, "1"]
+    names = {artifact_name(COMMIT, label) for label in labels}
+    assert len(names) == len(labels)
+    assert artifact_name(COMMIT) == f"{COMMIT}-v{CONVERTER_VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +88,7 @@ def test_a_folder_of_the_hubs_cache_with_its_links_is_a_checkpoint(tmp_path: Pat
 
 def test_listing_names_what_is_whole_and_what_is_broken(tmp_path: Path, joint_folder: Path) -> None:
     assert stored_models(tmp_path / "absent") == []
-    name = artifact_name(COMMIT, Options())
+    name = artifact_name(COMMIT)
     shutil.copytree(joint_folder, tmp_path / "owner--name" / name)
     shutil.copytree(joint_folder, tmp_path / "folders" / "mine" / name)
     broken = tmp_path / "owner--other" / name
@@ -122,9 +109,9 @@ def test_listing_names_what_is_whole_and_what_is_broken(tmp_path: Path, joint_fo
 
 
 def test_a_report_of_the_conversion_is_listed(tmp_path: Path, joint_folder: Path) -> None:
-    folder = tmp_path / "owner--name" / artifact_name(COMMIT, Options())
+    folder = tmp_path / "owner--name" / artifact_name(COMMIT)
     shutil.copytree(joint_folder, folder)
-    report = Agreement(True, 0.9982, None, 0.95, 300, 0.04, ("layer",), "resift 1")
+    report = Agreement(0.9982, None, 0.95, 300, 0.04, True, ("layer",), "resift 1")
     write_manifest(folder, replace(load_artifact(folder).manifest, report=report))
     (listed,) = stored_models(tmp_path)
     assert listed.agreement == asdict(report)

@@ -1,14 +1,11 @@
 """``resift convert``: a transformers or sentence-transformers checkpoint → an artifact."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from resift.cli.output import console, errors
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def convert(
@@ -39,11 +36,12 @@ def convert(
     layers = _layers(exits)
     convert_folder = require("resift.convert.convert", "hub").convert_folder
     with errors.status(f"converting {escape(checkpoint)}"):
+        folder, commit = _folder(checkpoint, revision)
         result = convert_folder(
-            _folder(checkpoint, revision),
+            folder,
             out,
             name=checkpoint,
-            revision=revision,
+            revision=commit,
             texts=texts,
             int8=not fp32,
             exits=layers,
@@ -71,22 +69,21 @@ def convert(
         )
 
 
-def _folder(checkpoint: str, revision: str | None) -> Path:
-    """The folder of a checkpoint; that of a hub id is fetched."""
-    from resift.errors import InputError, ModelNotFound
+def _folder(checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder of a checkpoint, and its commit if it is fetched from the hub."""
+    from resift.errors import InputError
     from resift.extras import require
+    from resift.files import from_home
+    from resift.rerank.catalogue import checked_hub_id
 
-    if Path(checkpoint).is_dir():
+    folder = from_home(checkpoint)
+    if folder.is_dir():
         if revision is not None:
             raise InputError(f"--revision {revision}: {checkpoint} is a folder; leave it out")
-        return Path(checkpoint)
-    if not _HUB_ID.fullmatch(checkpoint):
-        raise ModelNotFound(
-            f"{checkpoint}: neither a folder nor a hub id; expected a folder, or owner/name"
-        )
+        return folder, None
     hub = require("resift.convert.hub", "hub")
-    folder: Path = hub.fetch(hub.open_repository(checkpoint, revision))
-    return folder
+    repository = hub.open_repository(checked_hub_id(checkpoint), revision)
+    return hub.fetch(repository, embedders=True), repository.commit
 
 
 def _layers(exits: str | None) -> list[int]:

@@ -57,13 +57,16 @@ def fetch(
     from resift.extras import require
     from resift.rerank.artifact import load_artifact
     from resift.rerank.catalogue import checked_hub_id, checked_label
-    from resift.rerank.stored_models import Options, folder_size
+    from resift.rerank.stored_models import folder_size
 
     column = int(label) if label is not None and label.isdecimal() else label
-    options = Options(label=checked_label(column))
     maker = require("resift.convert.make", "hub")
     folder: Path = maker.make_from_hub(
-        checked_hub_id(name), revision, options, _models_folder(), pin=revision is not None
+        checked_hub_id(name),
+        revision,
+        checked_label(column),
+        _models_folder(),
+        pin=revision is not None,
     )
     manifest, size = load_artifact(folder).manifest, folder_size(folder)
     commit = folder.name.partition("-")[0]

@@ -36,10 +36,8 @@ class Alibi(Absolute):
 
     def _distances(self, g: GraphBuilder, heads: Heads) -> str:
         """Float32 ``(queries, tokens)``."""
-        start, step = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
         name = f"alibi.{heads.queries}"
-        count = g.node("Squeeze", f"{name}.count", token_count(g, heads.mask))
-        whole = g.node("Range", f"{name}.whole", start, count, step)
+        whole = g.count_up(f"{name}.whole", token_count(g, heads.mask))
         keys = g.node("Cast", f"{name}.keys", whole, to=TensorProto.FLOAT)
         if heads.first_only:
             return keys  # the first token is at 0

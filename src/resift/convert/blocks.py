@@ -119,10 +119,8 @@ class Blocks:
         return g.node("Reshape", f"{name}.blocks", tokens, target)
 
     def _range(self, name: str) -> str:
-        """0, 1, … up to one of the sizes, ``(n,)``."""
-        start, step = (self._g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
-        count = self._node("Squeeze", f"{name}.scalar", self._tensor(name))
-        return self._node("Range", f"{name}.range", start, count, step)
+        """0, 1, … before one of the sizes, ``(n,)``."""
+        return self._g.count_up(self._tensor(f"{name}.range"), self._tensor(name))
 
     def _tensor(self, name: str) -> str:
         return f"{self._name}.{name}"

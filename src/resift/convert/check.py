@@ -4,21 +4,21 @@ Logits of both are compared on candidate lists that did not set the activation r
 correlation over all pairs decides, and that within lists, which a ranking shows, may not be low.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import InputError
-from resift.rerank import artifact
+from resift.rerank.artifact import Agreement
 
 MIN_SPEARMAN = 0.995
 MIN_WITHIN_QUERY = 0.98  # so that logits that differ between queries hide no order turned round
 MAX_FLOAT_SHARE = 0.5  # of the work; with more of it float32, int8 is not worth its errors
 TOP = 10
+_DIGITS = 5  # of what is recorded
 ROUNDING = 1e-3
 """Logits of a list whose standard deviation is below this do not vary: other float32 programs give
 the same model's logits in another order."""
@@ -30,73 +30,28 @@ Logits = Sequence[NDArray[Any]]
 """Logits of candidates, one array ``(candidates,)`` a query."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How alike two models order pairs.
-
-    `spearman` is the rank correlation over all pairs, None if their float32 logits do not vary.
-    `within_query` is its mean over lists, `top10_overlap` the share of a list's best ten that are
-    the same; None if no list's logits vary. `max_difference` is over all logits.
-    """
-
-    spearman: float | None
-    within_query: float | None
-    top10_overlap: float | None
-    pairs: int
-    max_difference: float
-
-    @property
-    def is_close(self) -> bool:
-        """Whether the order is kept well enough; true if there is no order."""
-        within = self.within_query is None or self.within_query >= MIN_WITHIN_QUERY
-        return within and (self.spearman is None or self.spearman >= MIN_SPEARMAN)
+def is_close(agreement: Agreement) -> bool:
+    """Whether int8 keeps the order well enough; true if there is no order."""
+    within = agreement.within_query is None or agreement.within_query >= MIN_WITHIN_QUERY
+    return within and (agreement.spearman is None or agreement.spearman >= MIN_SPEARMAN)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What the check of an int8 model found, for the manifest.
-
-    `is_int8` is false if the float32 model has to be kept; `agreement` is then that of the best
-    int8 model. `float_layers` are the layers that stay float32 in it. `seconds` is the time of
-    the check.
-    """
-
-    is_int8: bool
-    agreement: Agreement
-    float_layers: tuple[str, ...]
-    quantiser: str
-    seconds: float
-
-    def recorded(self) -> artifact.Agreement:
-        """As the manifest has it."""
-        measured = self.agreement
-        return artifact.Agreement(
-            is_int8=self.is_int8,
-            spearman=_rounded(measured.spearman),
-            within_query=_rounded(measured.within_query),
-            top10_overlap=_rounded(measured.top10_overlap),
-            pairs=measured.pairs,
-            max_difference=round(measured.max_difference, 5),
-            float_layers=self.float_layers,
-            quantiser=self.quantiser,
+def described(agreement: Agreement) -> str:
+    """An agreement as a line for people."""
+    if agreement.spearman is None:
+        order = "float32 logits do not vary, so there is no order to compare"
+    else:
+        order = f"Spearman {agreement.spearman:.4f}"
+    if agreement.within_query is not None and agreement.top10_overlap is not None:
+        order += (
+            f", {agreement.within_query:.4f} within queries, top-{TOP} overlap "
+            f"{agreement.top10_overlap:.3f}"
         )
-
-    def __str__(self) -> str:
-        agreement = self.agreement
-        if agreement.spearman is None:
-            order = "float32 logits do not vary, so there is no order to compare"
-        else:
-            order = f"Spearman {agreement.spearman:.4f}"
-        if agreement.within_query is not None and agreement.top10_overlap is not None:
-            order += (
-                f", {agreement.within_query:.4f} within queries, top-{TOP} overlap "
-                f"{agreement.top10_overlap:.3f}"
-            )
-        measured = f"{order}; {agreement.pairs} pairs, difference {agreement.max_difference:.3f}"
-        if not self.is_int8:
-            return f"kept in float32: int8 is not close enough to it ({measured})"
-        layers = f"; {len(self.float_layers)} layers in float32" if self.float_layers else ""
-        return f"int8 against float32: {measured}{layers}"
+    measured = f"{order}; {agreement.pairs} pairs, difference {agreement.max_difference:.3f}"
+    if not agreement.is_int8:
+        return f"kept in float32: int8 is not close enough to it ({measured})"
+    count = len(agreement.float_layers)
+    return f"int8 against float32: {measured}" + (f"; {count} layers in float32" if count else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +59,6 @@ class Candidate(Generic[M]):
     """An int8 model with some layers in float32."""
 
     model: M
-    float_layers: tuple[str, ...]
     agreement: Agreement
 
 
@@ -122,10 +76,10 @@ def compare(exact: Logits, rounded: Logits) -> Agreement:
     ordered = [(x, y) for x, y in lists if len(x) > 1 and float(x.std()) > ROUNDING]
     return Agreement(
         spearman=_spearman(every, other) if float(every.std()) > ROUNDING else None,
-        within_query=float(np.mean([_spearman(x, y) for x, y in ordered])) if ordered else None,
-        top10_overlap=float(np.mean([_overlap(x, y) for x, y in ordered])) if ordered else None,
+        within_query=_mean([_spearman(x, y) for x, y in ordered]),
+        top10_overlap=_mean([_overlap(x, y) for x, y in ordered]),
         pairs=sum(sizes),
-        max_difference=max(float(np.abs(x - y).max()) for x, y in lists if len(x)),
+        max_difference=round(float(np.abs(every - other).max()), _DIGITS),
     )
 
 
@@ -136,7 +90,7 @@ def checked(
     harmful: Callable[[], Sequence[str]],
     work: Mapping[str, float],
     quantiser: str,
-) -> tuple[M | None, CheckReport]:
+) -> tuple[M | None, Agreement]:
     """Make an int8 model that orders candidates as the float32 model, whose logits are `exact`.
 
     `quantise` makes it with a set of layers in float32, and `logits` runs it. As long as it is too
@@ -144,23 +98,18 @@ def checked(
     worst first, and is called only then; `work` has the cost of each layer. The model is None if
     more than half of the work would be float32.
     """
-    started = time.perf_counter()
 
     def attempt(layers: Sequence[str]) -> Candidate[M]:
         model = quantise(frozenset(layers))
-        return Candidate(model, tuple(layers), compare(exact, logits(model)))
+        agreement = compare(exact, logits(model))
+        return Candidate(model, replace(agreement, float_layers=tuple(layers), quantiser=quantiser))
 
     candidate = attempt(())
-    if not candidate.agreement.is_close:
+    if not is_close(candidate.agreement):
         candidate = _with_float_layers(candidate, attempt, harmful(), work)
-    report = CheckReport(
-        is_int8=candidate.agreement.is_close,
-        agreement=candidate.agreement,
-        float_layers=candidate.float_layers,
-        quantiser=quantiser,
-        seconds=round(time.perf_counter() - started, 2),
-    )
-    return (candidate.model if report.is_int8 else None), report
+    if is_close(candidate.agreement):
+        return candidate.model, candidate.agreement
+    return None, replace(candidate.agreement, is_int8=False)
 
 
 def _with_float_layers(
@@ -179,7 +128,7 @@ def _with_float_layers(
     for count in counts:
         candidate = attempt(order[:count])
         best = max(best, candidate, key=_closeness)
-        if candidate.agreement.is_close:
+        if is_close(candidate.agreement):
             return _fewest(candidate, too_few, attempt, order)
         too_few = count
     return best
@@ -192,10 +141,10 @@ def _fewest(
     order: Sequence[str],
 ) -> Candidate[M]:
     """Halve the interval between too few layers and those of a close model."""
-    while len(close.float_layers) - too_few > 1:
-        count = (len(close.float_layers) + too_few) // 2
+    while len(close.agreement.float_layers) - too_few > 1:
+        count = (len(close.agreement.float_layers) + too_few) // 2
         candidate = attempt(order[:count])
-        if candidate.agreement.is_close:
+        if is_close(candidate.agreement):
             close = candidate
         else:
             too_few = count
@@ -214,8 +163,8 @@ def _closeness(candidate: Candidate[Any]) -> float:
     return 1.0 if spearman is None else spearman
 
 
-def _rounded(share: float | None) -> float | None:
-    return None if share is None else round(share, 5)
+def _mean(values: Sequence[float]) -> float | None:
+    return round(float(np.mean(values)), _DIGITS) if values else None
 
 
 def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
@@ -223,7 +172,7 @@ def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     ranks = [_ranks(values) for values in (x, y)]
     if min(float(np.ptp(values)) for values in ranks) == 0:
         return 0.0
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return round(float(np.corrcoef(ranks[0], ranks[1])[0, 1]), _DIGITS)
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:

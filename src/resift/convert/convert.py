@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from resift.convert.calibration_text import CandidateLists, calibration_texts, candidate_lists
+from resift.convert.check import described
 from resift.convert.checkpoint import read_cross_encoder
 from resift.convert.embedder import convert_embedder
 from resift.convert.exits import measure_exits, stage_layers
@@ -21,12 +22,12 @@ from resift.convert.export import Export, Stages, open_export, with_exits, write
 from resift.convert.modules import is_bi_encoder
 from resift.convert.output import (
     FLOAT32,
-    REFERENCE_PAIRS,
     Conversion,
     Parity,
     check_new_folder,
     finish,
     new_manifest,
+    spread_out,
 )
 from resift.errors import InputError, ModelError
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
@@ -66,26 +67,39 @@ def convert_folder(
                 raise InputError(f"{name}: an embedder, which has no exits; leave --exits out")
             if label is not None:
                 raise InputError(f"{name}: an embedder, which has no labels; leave --label out")
-            return convert_embedder(name, folder, out, calibration_texts(texts), int8=int8)
-        source = read_cross_encoder(folder, label)
+            pairs = calibration_texts(texts)
+            return convert_embedder(name, folder, out, pairs, revision=revision, int8=int8)
+        with tempfile.TemporaryDirectory(prefix="resift-", dir=work) as temporary:
+            export, lists = _export(folder, Path(temporary), texts, exits, label)
+            stages = write_stages(export, int8=int8)
+            if stages.report is not None:
+                _log.info("%s: %s", name, described(stages.report))
+            manifest = replace(_manifest(export, stages, name), revision=revision, label=label)
+            write_manifest(export.artifact, manifest)
+            model = load_model(load_artifact(export.artifact))
+            manifest, explained = _with_measured_exits(manifest, model, lists[::MEASURED_LISTS])
+            parity = _parity(stages, model)
+            conversion = finish(manifest, parity, export.artifact, out, int8=stages.is_int8)
+    return _with_check(replace(conversion, explained=explained), stages)
+
+
+def _export(
+    folder: Path,
+    work: Path,
+    texts: Path | None,
+    exits: Sequence[int],
+    label: str | int | None,
+) -> tuple[Export, CandidateLists]:
+    """What the steps share, exits included, and the candidate lists for these."""
+    source = read_cross_encoder(folder, label)
     layers = stage_layers(source.shape, exits)
     pairs = calibration_texts(texts)
-    lists = candidate_lists(pairs.pairs) if exits else []
-    with tempfile.TemporaryDirectory(prefix="resift-", dir=work) as temporary:
-        export = open_export(source, layers, pairs, Path(temporary))
-        if exits:
-            fitting = [row for number, row in enumerate(lists) if number % MEASURED_LISTS]
-            export = with_exits(export, fitting)
-        stages = write_stages(export, int8=int8)
-        if stages.report is not None:
-            _log.info("%s: %s", name, stages.report)
-        manifest = replace(_manifest(export, stages, name), revision=revision, label=label)
-        write_manifest(export.artifact, manifest)
-        model = load_model(load_artifact(export.artifact))
-        manifest, explained = _with_measured_exits(manifest, model, lists[::MEASURED_LISTS])
-        parity = _parity(stages, model)
-        conversion = finish(manifest, parity, export.artifact, out, int8=stages.is_int8)
-    return _described(replace(conversion, explained=explained), stages)
+    export = open_export(source, layers, pairs, work)
+    if not exits:
+        return export, []
+    lists = candidate_lists(pairs.pairs)
+    fitting = [row for number, row in enumerate(lists) if number % MEASURED_LISTS]
+    return with_exits(export, fitting), lists
 
 
 @contextmanager
@@ -107,7 +121,7 @@ def _manifest(export: Export, stages: Stages, name: str) -> Manifest:
     return replace(
         manifest,
         query_prompt=export.source.query_prompt,
-        report=stages.recorded,
+        report=stages.report,
     )
 
 
@@ -124,8 +138,7 @@ def _with_measured_exits(
 def _parity(stages: Stages, model: Model) -> Parity:
     """A few of the checked pairs, which cover the range of the float32 logits, by the artifact."""
     exact = np.concatenate(stages.logits).astype(np.float64)
-    spread = np.linspace(0, len(exact) - 1, REFERENCE_PAIRS).round().astype(int)
-    chosen = np.argsort(exact, kind="stable")[np.unique(spread)]
+    chosen = spread_out(exact)
     pairs = [(query, text) for query, texts in stages.lists for text in texts]
     pairs = [pairs[index] for index in chosen]
     logits = []
@@ -137,14 +150,13 @@ def _parity(stages: Stages, model: Model) -> Parity:
     return Parity(pairs, np.array(logits), exact[chosen])
 
 
-def _described(conversion: Conversion, stages: Stages) -> Conversion:
-    """With the figures of the check, which are of more pairs than the references."""
+def _with_check(conversion: Conversion, stages: Stages) -> Conversion:
+    """The conversion with the figures of the check, which are of more pairs than references."""
     if stages.report is None or not stages.is_int8:
-        return replace(conversion, report=stages.recorded)
-    agreement = stages.report.agreement
+        return replace(conversion, report=stages.report)
     return replace(
         conversion,
-        report=stages.recorded,
-        pairs=agreement.pairs,
-        max_difference=agreement.max_difference,
+        report=stages.report,
+        pairs=stages.report.pairs,
+        max_difference=stages.report.max_difference,
     )

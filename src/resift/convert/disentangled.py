@@ -123,9 +123,7 @@ class Disentangled(Absolute):
         if g.has(name):
             return name  # it is the same in every layer
         first, end = self._reach(g, heads)
-        zero, step = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
-        count = g.node("Squeeze", "distances.count", token_count(g, heads.mask))
-        keys = g.node("Range", "distances.keys", zero, count, step)
+        keys = g.count_up("distances.keys", token_count(g, heads.mask))
         queries = g.reshape("distances.queries", keys, -1, 1)
         difference = g.node("Sub", "distances.difference", queries, keys)
         shifted = g.node("Add", "distances.shifted", difference, g.integers(self.tokens - 1))

@@ -57,9 +57,10 @@ def convert_embedder(
     out: Path,
     pairs: CalibrationTexts,
     *,
+    revision: str | None,
     int8: bool,
 ) -> Conversion:
-    """Convert the folder `checkpoint`, known as `name`, into the new folder `out`.
+    """Convert the folder `checkpoint`, known as `name`, at a commit, into the new folder `out`.
 
     Raises `ModelError` for other modules than an encoder and its pooling; then `out` is not
     written.
@@ -83,6 +84,7 @@ def convert_embedder(
             pooling=source.pooling,
             query_prompt=source.query_prompt,
             passage_prompt=source.passage_prompt,
+            revision=revision,
         )
         parity = Parity(pairs.held_out, _pair_cosines(vectors), _pair_cosines(expected))
         conversion = finish(manifest, parity, folder, out, int8=int8)

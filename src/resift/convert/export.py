@@ -19,7 +19,7 @@ from resift.convert.calibration_text import (
     Pairs,
     vocabulary_pairs,
 )
-from resift.convert.check import CheckReport, checked
+from resift.convert.check import checked
 from resift.convert.checkpoint import Checkpoint
 from resift.convert.exits import Feeds, fit_exits, run_stages
 from resift.convert.graph import save_graph
@@ -71,17 +71,12 @@ class Stages:
 
     lists: CandidateLists
     logits: Logits
-    report: CheckReport | None = None
+    report: Agreement | None = None
 
     @property
     def is_int8(self) -> bool:
         """Whether the artifact's stages are int8."""
         return self.report is not None and self.report.is_int8
-
-    @property
-    def recorded(self) -> Agreement | None:
-        """The check as the manifest has it."""
-        return None if self.report is None else self.report.recorded()
 
 
 def open_export(
@@ -153,7 +148,7 @@ class _Int8Stages:
             samples = [_rounded(steps[number][0], scales) for steps in runs]
             self._quantisers.append(Quantiser(graph, samples))
 
-    def write(self, rows: Sequence[Sequence[TokenRow]], exact: Logits) -> CheckReport:
+    def write(self, rows: Sequence[Sequence[TokenRow]], exact: Logits) -> Agreement:
         """Write the stages that the check accepts, if it accepts any."""
         graphs, report = checked(
             self._quantised,

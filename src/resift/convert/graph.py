@@ -62,6 +62,11 @@ class GraphBuilder:
         """Whether a node of this name was added."""
         return name in self._names
 
+    def count_up(self, name: str, count: str) -> str:
+        """0, 1, … before `count`, an int64 tensor ``(1,)``: int64 ``(n,)``."""
+        start, step = (self.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
+        return self.node("Range", name, start, self.node("Squeeze", f"{name}.count", count), step)
+
     def slice(self, name: str, x: str, axis: int, start: int, stop: int) -> str:
         """``x[start:stop]`` along an axis."""
         ends = (self.integers(start), self.integers(stop), self.integers(axis))

@@ -5,7 +5,6 @@ HF_ENDPOINT, HF_HUB_OFFLINE and proxies are its matter. No code of a repository 
 is fetched.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -13,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from resift.convert.families.family import read_object
 from resift.convert.hub_errors import explained, is_passing, is_unreachable, retry_after_s
+from resift.convert.modules import is_bi_encoder
 from resift.errors import HubError, ModelError, shortened
 from resift.extras import require
-from resift.files import read_regular
 from resift.rerank.checkpoint_files import (
     CONFIG,
     INDEX,
-    MODULES,
-    SETTINGS,
     check_files,
     is_weights,
     needed_files,
@@ -34,8 +32,6 @@ _MAIN = "main"
 _TIMEOUT_S = 30.0
 _WAITS_S = (1.0, 4.0)  # before the second and the third try
 _MAX_WAIT_S = 20.0  # a hub that asks for a longer wait is reported at once
-_MAX_JSON_BYTES = 16 << 20
-_GIVES_VECTORS = {"Pooling", "Normalize"}  # last modules of an embedder
 
 _log = logging.getLogger("resift")
 _Result = TypeVar("_Result")
@@ -111,27 +107,14 @@ def was_unreachable(error: ModelError) -> bool:
     return isinstance(error.__cause__, Exception) and is_unreachable(error.__cause__)
 
 
-def not_a_reranker(name: str) -> str:
-    """The message for an embedder."""
-    return (
-        f"{name}: an embedder, which gives vectors; expected a cross-encoder, which gives scores: "
-        "resift models lists some. As embedder of an index it is converted by  resift convert"
-    )
-
-
 def check_reranker(folder: Path, name: str) -> None:
-    """Raise `ModelError` for a checkpoint that says that it gives vectors and no scores."""
-    if not (folder / MODULES).is_file() or not (folder / CONFIG).is_file():
-        return
-    architectures = _json(folder / CONFIG, dict).get("architectures") or []
-    settings = _json(folder / SETTINGS, dict) if (folder / SETTINGS).is_file() else {}
-    if settings.get("model_type") == "CrossEncoder" or any(
-        "SequenceClassification" in str(architecture) for architecture in architectures
-    ):
-        return
-    kinds = [str(module.get("type")).rpartition(".")[2] for module in _json(folder / MODULES, list)]
-    if kinds and kinds[-1] in _GIVES_VECTORS:
-        raise ModelError(not_a_reranker(name))
+    """Raise `ModelError` for a checkpoint that gives vectors and no scores."""
+    if is_bi_encoder(folder):
+        raise ModelError(
+            f"{name}: an embedder, which gives vectors; expected a cross-encoder, which gives "
+            "scores: resift models lists some. As embedder of an index it is converted by  resift "
+            "convert"
+        )
 
 
 def _download(repository: Repository, file: str) -> Path:
@@ -224,7 +207,7 @@ def check_shards(folder: Path, name: str, names: Container[str]) -> None:
     """Raise `ModelError` if the index of sharded weights names a file that is not there."""
     if not (folder / INDEX).is_file():
         return
-    shards = _json(folder / INDEX, dict).get("weight_map")
+    shards = read_object(folder / INDEX).get("weight_map")
     if not isinstance(shards, dict):
         raise ModelError(f"{name}: {INDEX} has no weight_map; the repository is broken")
     missing = sorted({str(file) for file in shards.values() if str(file) not in names})
@@ -237,13 +220,3 @@ def check_shards(folder: Path, name: str, names: Container[str]) -> None:
 def _folder_of(file: Path, name: str) -> Path:
     """The folder that `name`, with slashes, leads from to `file`."""
     return file.parents[name.count("/")]
-
-
-def _json(file: Path, kind: type[_Result]) -> _Result:
-    try:
-        values = json.loads(read_regular(file, _MAX_JSON_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: not readable as JSON ({error})") from error
-    if not isinstance(values, kind):
-        raise ModelError(f"{file}: expected a JSON {kind.__name__}")
-    return values

@@ -38,7 +38,7 @@ def is_passing(error: Exception) -> bool:
 
 
 def retry_after_s(error: Exception) -> float | None:
-    """The seconds that a busy hub asks to wait; None if it does not say."""
+    """The seconds that a busy hub asks to wait; None if there is no such header."""
     headers = getattr(getattr(_cause(error), "response", None), "headers", {})
     value = str(headers.get("Retry-After", ""))
     return float(value) if value.isdecimal() and len(value) < 9 else None
@@ -71,8 +71,8 @@ def explained(error: Exception, name: str, revision: str | None) -> ModelError:
         )
     if isinstance(error, OSError) and error.errno is not None:
         return HubError(
-            f"{at}: cannot be written to {error.filename or _cache()} ({reason(error)}); the hub's "
-            "files are kept where HF_HOME says"
+            f"{at}: cannot be written to {error.filename or _cache()} ({reason(error)}); HF_HOME "
+            "names the folder of the hub's files"
         )
     detail = f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
     return HubError(
@@ -120,12 +120,12 @@ def _gated(error: Any, name: str) -> str:
 
 
 def _has_wrong_token(error: Any) -> bool:
-    said = f"{error.response.headers.get('X-Error-Message', '')} {error.server_message or ''}"
-    return _WRONG_TOKEN in said.lower()
+    message = f"{error.response.headers.get('X-Error-Message', '')} {error.server_message or ''}"
+    return _WRONG_TOKEN in message.lower()
 
 
 def _cause(error: Exception) -> Exception:
-    """What made huggingface_hub say that a file is not in its cache either."""
+    """The error before that of a file which is not in the hub's cache either."""
     missing = require("huggingface_hub.errors", "hub").LocalEntryNotFoundError
     while isinstance(error, missing) and isinstance(error.__cause__, Exception):
         error = error.__cause__

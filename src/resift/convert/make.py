@@ -15,12 +15,11 @@ from resift.convert.steps import visible_steps
 from resift.convert.store import check_replaceable, locked, note_revision, put
 from resift.errors import ModelError
 from resift.extras import require
-from resift.rerank.artifact import read_manifest
 from resift.rerank.checkpoint_files import check_files
 from resift.rerank.known_models import known_model
 from resift.rerank.stored_models import (
     COMMIT,
-    Options,
+    Label,
     artifact_name,
     checkpoint_names,
     checkpoint_store,
@@ -35,7 +34,7 @@ _log = logging.getLogger("resift")
 
 
 def make_from_hub(
-    name: str, revision: str | None, options: Options, models: Path, *, pin: bool = False
+    name: str, revision: str | None, label: Label, models: Path, *, pin: bool = False
 ) -> Path:
     """The stored artifact of a hub model; it is fetched and converted if need be.
 
@@ -50,25 +49,25 @@ def make_from_hub(
         noted, known = read_revisions(store), known_model(name)
         wanted = revision or (known.revision if known else None) or noted.pinned
         commit = wanted if wanted is not None and COMMIT.fullmatch(wanted) else None
-        target = None if commit is None else store / artifact_name(commit, options)
+        target = None if commit is None else store / artifact_name(commit, label)
         if target is None or not is_whole(target):
-            target = _from_hub(convert, name, wanted, options, store)
+            target = _from_hub(convert, name, wanted, label, store)
         pin = pin or (revision is None and noted.pinned is None)
         note_revision(store, revision, target.name.partition("-")[0], pin=pin)
         return target
 
 
-def make_from_folder(checkpoint: Path, options: Options, models: Path) -> Path:
+def make_from_folder(checkpoint: Path, label: Label, models: Path) -> Path:
     """The stored artifact of a checkpoint folder, as its files are now. Raises as above."""
     convert = _converter()
     check_files(checkpoint_names(checkpoint), str(checkpoint))
     hub.check_reranker(checkpoint, str(checkpoint))
     store = checkpoint_store(models, checkpoint)
     with visible_steps(), locked(models, store, str(checkpoint)):
-        target = store / artifact_name(content_hash(checkpoint), options)
+        target = store / artifact_name(content_hash(checkpoint), label)
         if not is_whole(target):
             hub.check_shards(checkpoint, str(checkpoint), checkpoint_names(checkpoint))
-            _convert(convert, checkpoint, target, str(checkpoint), None, options)
+            _convert(convert, checkpoint, target, str(checkpoint), None, label)
         return target
 
 
@@ -79,7 +78,7 @@ def _converter() -> Callable[..., Any]:
 
 
 def _from_hub(
-    convert: Callable[..., Any], name: str, wanted: str | None, options: Options, store: Path
+    convert: Callable[..., Any], name: str, wanted: str | None, label: Label, store: Path
 ) -> Path:
     """The artifact at the commit that a revision names now, made if it is not stored.
 
@@ -89,17 +88,17 @@ def _from_hub(
         repository = hub.open_repository(name, wanted)
     except ModelError as error:
         last = read_revisions(store).named.get(wanted or "")
-        target = store / artifact_name(last or "", options)
+        target = store / artifact_name(last or "", label)
         if not last or not hub.was_unreachable(error) or not is_whole(target):
             raise
         _log.info(
             "%s: the hub was not asked; %s was commit %s at the last look", name, wanted, last
         )
         return target
-    target = store / artifact_name(repository.commit, options)
+    target = store / artifact_name(repository.commit, label)
     if not is_whole(target):
         folder = hub.fetch(repository)
-        _convert(convert, folder, target, name, repository.commit, options)
+        _convert(convert, folder, target, name, repository.commit, label)
     return target
 
 
@@ -109,7 +108,7 @@ def _convert(
     target: Path,
     name: str,
     revision: str | None,
-    options: Options,
+    label: Label,
 ) -> None:
     """Convert a checkpoint, check the artifact and store it as `target`."""
     start = time.perf_counter()
@@ -123,13 +122,9 @@ def _convert(
             out,
             name=name,
             revision=revision,
-            texts=options.texts,
-            int8=options.int8,
-            label=options.label,
+            label=label,
             work=out.parent,
         )
-        if read_manifest(out).kind == "embedder":
-            raise ModelError(hub.not_a_reranker(name))
 
     _log.info("%s: converting", name)
     put(target, write)

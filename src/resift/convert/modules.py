@@ -13,9 +13,8 @@ from resift.convert.safetensors_files import read_weights
 from resift.convert.tokenizer_files import CheckpointTokenizer
 from resift.errors import ModelError
 from resift.rerank.artifact import Pooling
+from resift.rerank.checkpoint_files import CONFIG, MODULES, SETTINGS
 
-MODULES = "modules.json"
-SETTINGS = "config_sentence_transformers.json"
 _RISING = ("identity", "sigmoid", "tanh")  # a higher logit has a higher score, so logits suffice
 _DEFAULT_ACTIVATION = "Tanh"  # of a dense layer that names none
 _POOLED = "sentence_embedding"
@@ -105,7 +104,7 @@ def has_scoring_modules(folder: Path) -> bool:
     kind, path = _modules(folder)[-1]
     return (
         kind == "Dense"
-        and read_object(_inside(folder, path) / "config.json").get("module_output_name") == "scores"
+        and read_object(_inside(folder, path) / CONFIG).get("module_output_name") == "scores"
     )
 
 
@@ -113,7 +112,7 @@ def is_bi_encoder(folder: Path) -> bool:
     """Whether a folder has modules and its model is no classifier and has no head that scores."""
     if not (folder / MODULES).is_file() or has_scoring_modules(folder):
         return False
-    config = read_object(module_folder(folder, "Transformer") / "config.json")
+    config = read_object(module_folder(folder, "Transformer") / CONFIG)
     return not any("SequenceClassification" in name for name in config.get("architectures") or [])
 
 
@@ -161,7 +160,7 @@ def read_head(folder: Path) -> Head:
 
 def _dense(folder: Path, ours: str) -> tuple[Arrays, str]:
     """A dense layer's weights under our name, and its activation in lower case."""
-    config = read_object(folder / "config.json")
+    config = read_object(folder / CONFIG)
     if config.get("use_residual") or config.get("module_input_name", _POOLED) != _POOLED:
         raise ModelError(
             f"{folder}: cannot be converted; expected a dense layer that reads {_POOLED}, without "
@@ -205,7 +204,7 @@ def _short_name(activation: object) -> str:
 
 def read_pooling(folder: Path) -> Pooling:
     """How a bi-encoder pools its token states. Raises `ModelError`."""
-    config = read_object(module_folder(folder, "Pooling") / "config.json")
+    config = read_object(module_folder(folder, "Pooling") / CONFIG)
     modes = config.get("pooling_mode")
     if modes is None:
         flags = [name for name in config if name.startswith("pooling_mode_") and config[name]]

@@ -67,9 +67,8 @@ class Parity:
 
     def reference(self) -> tuple[ReferencePair, ...]:
         """A few pairs that cover the range of the checkpoint's numbers, with both ends."""
-        spread = np.linspace(0, len(self.pairs) - 1, REFERENCE_PAIRS).round().astype(int)
         references = []
-        for index in np.argsort(self.checkpoint)[spread]:
+        for index in spread_out(self.checkpoint):
             query, text = self.pairs[index]
             logit, expected = (float(values[index]) for values in (self.artifact, self.checkpoint))
             references.append(ReferencePair(query, text, round(logit, 5), round(expected, 5)))
@@ -79,6 +78,13 @@ class Parity:
         """The allowed difference of a number from its reference on another machine."""
         share = INT8_TOLERANCE if int8 else 0.0
         return max(share * float(np.ptp(self.checkpoint)), FP32_TOLERANCE)
+
+
+def spread_out(numbers: Numbers) -> NDArray[np.intp]:
+    """Indices of at most `REFERENCE_PAIRS` numbers that cover their range, ascending by number."""
+    ranks = np.linspace(0, len(numbers) - 1, REFERENCE_PAIRS).round().astype(int)
+    chosen: NDArray[np.intp] = np.argsort(numbers, kind="stable")[np.unique(ranks)]
+    return chosen
 
 
 def new_manifest(

@@ -60,7 +60,7 @@ class Absolute:
 class Biased(Absolute):
     """Adds ``bias[head, key position - query position + reach]`` to the logits of all layers.
 
-    `bias` is ``(heads, 2 * reach + 1)``: ALiBi's slopes, or learned numbers per distance.
+    `bias` is ``(heads, 2 * reach + 1)``: learned numbers per distance.
     """
 
     folds_first_token: ClassVar[bool] = False
@@ -78,10 +78,8 @@ class Biased(Absolute):
 
     def _distances(self, g: GraphBuilder, heads: Heads) -> str:
         """Indices of the bias, int64 ``(queries, tokens)``."""
-        start, step = (g.constant(f"number.{n}", np.array(n, np.int64)) for n in (0, 1))
         name = f"positions.{heads.queries}"
-        count = g.node("Squeeze", f"{name}.count", token_count(g, heads.mask))
-        keys = g.node("Range", f"{name}.keys", start, count, step)
+        keys = g.count_up(f"{name}.keys", token_count(g, heads.mask))
         queries = g.integers(0) if heads.first_only else keys
         upright = g.reshape(f"{name}.upright", queries, -1, 1)
         difference = g.node("Sub", f"{name}.difference", keys, upright)

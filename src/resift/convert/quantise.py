@@ -100,7 +100,7 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self._graph, self._ranges, self._smooth = graph, ranges, smooth
         self._constants = dict(graph.constants)
-        for name in smooth.columns:
+        for name in smooth.divisors:
             self._constant(name, smooth.folded(graph, name))
         self._kernels = kernels
         self._rounded: set[str] = set()

@@ -1,7 +1,7 @@
-"""Ranges of the activations that quantised products read: one pass of a float32 graph over samples.
+"""Ranges of the activations that quantised products read, measured on samples in a float32 graph.
 
-The minimum, maximum and mean of every channel are computed inside the graph, so only small arrays
-leave it, and one pass serves any set of layers that stay float32 later.
+The extremes of every channel, and on a few samples the mean products of every two, are computed
+inside the graph, so only small arrays leave it. They serve any set of layers that stay float32.
 """
 
 import tempfile

@@ -8,9 +8,9 @@ import numpy as np
 from resift.convert.families.family import Arrays, read_object
 from resift.errors import ModelError, shown
 from resift.extras import require
+from resift.rerank.checkpoint_files import INDEX, WEIGHTS
 from resift.rerank.native import first_line
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -57,8 +57,8 @@ def _is_file(file: Path) -> bool:
 
 def _files(folder: Path) -> list[Path]:
     """The file with all weights, or the shards that the index names."""
-    if (folder / SINGLE).is_file():
-        return [folder / SINGLE]
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
     index = folder / INDEX
     if index.is_file():
         names = read_object(index).get("weight_map")
@@ -76,6 +76,6 @@ def _files(folder: Path) -> list[Path]:
     pickles = sorted(file.name for end in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(end))
     only = f", only {pickles[0]}, which can run code when it is read" if pickles else ""
     raise ModelError(
-        f"{folder}: no safetensors weights{only}; use a revision that has {SINGLE}, or "
+        f"{folder}: no safetensors weights{only}; use a revision that has {WEIGHTS}, or "
         "load it where you trust it and save it again with save_pretrained"
     )

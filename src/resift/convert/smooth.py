@@ -5,12 +5,12 @@ s between the sizes of a channel's activations and of its weights, both round we
 of x can divide by s, this costs nothing at run time; elsewhere x is multiplied by 1 / s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from resift.convert.folding import foldable_columns
+from resift.convert.folding import foldable_constants
 from resift.convert.products import Floats, Graph, Product, groups
 from resift.convert.ranges import Ranges
 
@@ -24,17 +24,17 @@ _TINY = 1e-8
 class Smoothing:
     """Factors ``(channels,)`` by tensor, and what the makers of `folded_tensors` divide by.
 
-    `columns` has what the last axis of constants is divided by.
+    `divisors` has what the last axis of constants is divided by.
     """
 
     factors: dict[str, Floats] = field(default_factory=dict)
     folded_tensors: set[str] = field(default_factory=set)
-    columns: dict[str, Floats] = field(default_factory=dict)
+    divisors: dict[str, Floats] = field(default_factory=dict)
 
     def folded(self, graph: Graph, name: str) -> Floats:
         """The value of a constant after folding."""
         value = graph.floats(name)
-        return value / self.columns[name] if name in self.columns else value
+        return value / self.divisors[name] if name in self.divisors else value
 
 
 def smoothing(
@@ -51,23 +51,12 @@ def smoothing(
         rows = [np.abs(result.folded(graph, name)).max(axis=1) for name in group.kernels]
         factors = _factors(activations, np.max(rows, axis=0), alpha)
         result.factors |= dict.fromkeys(group.tensors, factors)
-        columns = foldable_columns(graph, group, nodes)
-        if columns is not None:
+        constants = foldable_constants(graph, group, nodes)
+        if constants:
             result.folded_tensors.update(group.tensors)
-            _divide(graph, result.columns, columns, factors)
+            for name in constants:
+                result.divisors[name] = result.divisors.get(name, 1.0) * factors
     return result
-
-
-def _divide(
-    graph: Graph,
-    divisors: dict[str, Floats],
-    columns: Mapping[str, tuple[int, int]],
-    factors: Floats,
-) -> None:
-    for name, (start, stop) in columns.items():
-        divisor = divisors.get(name, np.ones(graph.dims(name)[-1], np.float32)).copy()
-        divisor[start:stop] *= factors
-        divisors[name] = divisor
 
 
 def _factors(activations: Floats, weights: Floats, alpha: float) -> Floats:

@@ -23,7 +23,7 @@ _ROBERTA_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointTokenizer:
-    """A tokenizer without truncation and padding, and what its settings say.
+    """A tokenizer without truncation and padding, with the limits of its settings.
 
     `max_tokens` limits a text or pair. `pair_types`: the second text has token type 1.
     """

@@ -70,12 +70,12 @@ class Agreement:
     the best int8 model's.
     """
 
-    is_int8: bool
     spearman: float | None
     within_query: float | None
     top10_overlap: float | None
     pairs: int
     max_difference: float
+    is_int8: bool = True
     float_layers: tuple[str, ...] = ()
     quantiser: str = ""
 

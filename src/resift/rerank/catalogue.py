@@ -20,7 +20,7 @@ from resift.rerank.artifact import MANIFEST, Artifact, load_artifact
 from resift.rerank.known_models import known_model
 from resift.rerank.stored_models import (
     COMMIT,
-    Options,
+    Label,
     artifact_name,
     checkpoint_store,
     content_hash,
@@ -34,9 +34,6 @@ from resift.rerank.stored_models import (
 from resift.settings import Settings
 
 BUNDLED = Path(__file__).parent / "bundled"
-
-Label = str | int | None
-"""The relevance column of a head with several labels, by name or index."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[A-Za-z0-9][\w.-]{,95}")  # the hub's limit
 _log = logging.getLogger("resift")
@@ -69,7 +66,7 @@ class _Wanted:
     name: str
     checkpoint: Path | None
     revision: str | None
-    options: Options
+    label: Label
     settings: Settings
 
     def stored(self) -> Path | None:
@@ -81,7 +78,7 @@ class _Wanted:
             store = repository_folder(models, self.name)
             known = self.revision or _pinned(self.name, store)
             commit = known if known is not None and COMMIT.fullmatch(known) else ""
-        folder = store / artifact_name(commit, self.options)
+        folder = store / artifact_name(commit, self.label)
         return folder if commit and is_stored(folder) else None
 
     def make(self) -> Path:
@@ -90,10 +87,10 @@ class _Wanted:
         models = models_folder(self.settings)
         folder: Path
         if self.checkpoint is not None:
-            folder = maker.make_from_folder(self.checkpoint, self.options, models)
+            folder = maker.make_from_folder(self.checkpoint, self.label, models)
             return folder
         try:
-            folder = maker.make_from_hub(self.name, self.revision, self.options, models)
+            folder = maker.make_from_hub(self.name, self.revision, self.label, models)
         except ModelNotFound as error:
             if not Path(self.name).exists():
                 raise
@@ -103,8 +100,8 @@ class _Wanted:
     def source(self, folder: Path) -> ModelSource:
         """What `folder` is opened from; a hub model is at its commit from then on."""
         if self.checkpoint is not None:
-            return ModelSource(folder, str(self.checkpoint.absolute()), None, self.options.label)
-        return ModelSource(folder, self.name, folder.name.partition("-")[0], self.options.label)
+            return ModelSource(folder, str(self.checkpoint.absolute()), None, self.label)
+        return ModelSource(folder, self.name, folder.name.partition("-")[0], self.label)
 
 
 def open_model(
@@ -172,7 +169,10 @@ def _load_reranker(folder: Path) -> Artifact:
 def checked_hub_id(name: str) -> str:
     """The hub id. Raises `ModelNotFound` for text that is none."""
     if not _HUB_ID.fullmatch(name):
-        raise ModelNotFound(f"{shown(name)}: not a hub id; expected OWNER/NAME, see resift models")
+        raise ModelNotFound(
+            f"{shown(name)}: no such folder, and not a hub id; expected OWNER/NAME, as "
+            "resift models lists them"
+        )
     return name
 
 
@@ -220,17 +220,17 @@ def _wanted(
         _refuse("the bundled model", revision=revision, label=label)
         return BUNDLED
     name = checked_name("model", model)
-    options = Options(label=checked_label(label))
+    label = checked_label(label)
     folder = from_home(name)
     is_hub_id = _HUB_ID.fullmatch(name) is not None
     if _exists(folder) and (has_model(folder) or not is_hub_id):
         _refuse(f"{name} is a folder and", revision=revision)
         if is_checkpoint(folder):
-            return _Wanted(name, folder, None, options, _settings(settings))
+            return _Wanted(name, folder, None, label, _settings(settings))
         _refuse(f"{name} is a resift model and", label=label)
         return folder
     if is_hub_id:
-        return _Wanted(name, None, _checked_revision(revision), options, _settings(settings))
+        return _Wanted(name, None, _checked_revision(revision), label, _settings(settings))
     raise ModelNotFound(
         f"{shortened(name)}: no such model folder; resift models lists the known ones"
     )

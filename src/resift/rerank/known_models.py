@@ -43,9 +43,11 @@ def _ms_marco(name: str, parameters: float, dl19: float, mteb: float | None = No
     return KnownModel(hub_id, "apache-2.0", "en", 512, parameters, tuple(figures))
 
 
-def _ettin(size: str, parameters: float, mteb: float) -> KnownModel:
+def _ettin(size: str, parameters: float, mteb: float, revision: str) -> KnownModel:
+    """A model of the ettin family, at the commit that MTEB measures."""
+    quality = (Quality(mteb, _MTEB),)
     hub_id = f"cross-encoder/ettin-reranker-{size}-v1"
-    return KnownModel(hub_id, "apache-2.0", "en", 7999, parameters, (Quality(mteb, _MTEB),))
+    return KnownModel(hub_id, "apache-2.0", "en", 7999, parameters, quality, revision)
 
 
 def _mxbai(size: str, parameters: float, beir: float) -> KnownModel:
@@ -65,11 +67,11 @@ KNOWN_MODELS = (
     _ms_marco("MiniLM-L6-v2", 22.7, 74.30, 50.82),
     _ms_marco("MiniLM-L12-v2", 33.4, 74.31, 50.66),
     _ms_marco("electra-base", 109.5, 71.99),
-    _ettin("17m", 17, 55.76),
-    _ettin("32m", 32, 57.79),
-    _ettin("68m", 68, 59.15),
-    _ettin("150m", 151, 59.94),
-    _ettin("400m", 401, 60.91),
+    _ettin("17m", 16.8, 55.76, "9e4aa35321a6dd1a43ca313f500c4b4f7cfb5cc6"),
+    _ettin("32m", 31.9, 57.79, "b33e5ceb5110773ea9cf5e00c9bedc83a8c2afdd"),
+    _ettin("68m", 68.1, 59.15, "d166fa88ddde3c42bc3ee92f7df476d941c8204a"),
+    _ettin("150m", 149, 59.94, "025501c4e0f9bbeb4c5b198318e0089ff061cc14"),
+    _ettin("400m", 394.8, 60.91, "5dca36282a5d85f368d2544002513a29159b4c9e"),
     KnownModel(
         "Alibaba-NLP/gte-reranker-modernbert-base",
         "apache-2.0", "en", 8192, 149, (Quality(58.43, _MTEB),),

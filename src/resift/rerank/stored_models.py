@@ -4,7 +4,7 @@ In the user's cache folder::
 
     models/OWNER--NAME/revisions.json     commits of revisions, as of the last look at the hub
     models/OWNER--NAME/COMMIT-v1/         an artifact of version 1 of the converter
-    models/OWNER--NAME/COMMIT-v1-label-3f1c…/   the same with options that change the result
+    models/OWNER--NAME/COMMIT-v1-label-3f1c…/   the same with another label
     models/folders/NAME/HASH-v1/          of a checkpoint folder, by the hash of its files
 
 This side only reads: opening a stored model needs no network and no optional package.
@@ -27,7 +27,6 @@ from resift.rerank.artifact import (
     Manifest,
     load_artifact,
     read_manifest,
-    sha256,
 )
 from resift.rerank.checkpoint_files import CONFIG, MODULES, needed_files
 from resift.settings import Settings, cache_folder
@@ -37,34 +36,12 @@ ARTIFACT_NAME = re.compile(r"([0-9a-f]{40,64})-v(\d+)(-[0-9a-z-]+)?")
 REVISIONS = "revisions.json"
 FOLDERS = "folders"
 FOLDER_PREFIX = "folder:"  # of the names of models made from folders; no hub id has a colon
+Label = str | int | None
+"""The relevance column of a head with several labels, by name or index."""
+
 _MAX_REVISIONS_BYTES = 1 << 20
 _MODEL_FILES = (MANIFEST, CONFIG, MODULES)
 _WEIGHTS = (".safetensors", ".onnx", ".bin", ".pt")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of a conversion that change its result: each combination is stored by itself.
-
-    `label` names the relevance column of a head with several labels. `texts` is a file with
-    calibration texts.
-    """
-
-    label: str | int | None = None
-    int8: bool = True
-    texts: Path | None = None
-
-    @property
-    def suffix(self) -> str:
-        """What they add to the name of a stored model."""
-        parts = []
-        if self.label is not None:
-            parts.append(f"-label-{_short_hash(json.dumps(self.label).encode())}")
-        if not self.int8:
-            parts.append("-float32")
-        if self.texts is not None:
-            parts.append(f"-texts-{sha256(self.texts)[:12]}")
-        return "".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +92,13 @@ def checkpoint_store(models: Path, checkpoint: Path) -> Path:
     return models / FOLDERS / (checkpoint.resolve().name or "root")
 
 
-def artifact_name(commit: str, options: Options) -> str:
-    """The name of a stored artifact; `commit` is a commit or the hash of a folder's files."""
-    return f"{commit}-v{CONVERTER_VERSION}{options.suffix}"
+def artifact_name(commit: str, label: Label = None) -> str:
+    """The name of a stored artifact; `commit` is a commit or the hash of a folder's files.
+
+    Artifacts of different labels are stored apart.
+    """
+    chosen = "" if label is None else f"-label-{_short_hash(json.dumps(label).encode())}"
+    return f"{commit}-v{CONVERTER_VERSION}{chosen}"
 
 
 def is_stored(folder: Path) -> bool:

@@ -18,6 +18,7 @@ from resift.convert.layers import EncoderShape
 from resift.convert.positions import Absolute
 from resift.errors import ModelError, ModelNotFound
 from resift.files import read_regular
+from resift.rerank.checkpoint_files import CONFIG
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -44,7 +45,7 @@ class Config:
     @classmethod
     def read(cls, folder: Path) -> "Config":
         """Raises `ModelNotFound` without the file."""
-        file = folder / "config.json"
+        file = folder / CONFIG
         if not file.is_file():
             raise ModelNotFound(
                 f"{folder}: no config.json there; expected a transformers checkpoint folder"
