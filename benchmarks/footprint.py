@@ -4,8 +4,8 @@
 
 Each figure is the median of five fresh processes. ``--cap`` measures the memory of 1,000 texts of
 512 tokens above that of the loaded model where ``max_memory_mb`` is 400, once each, for the bundled
-model and for a cross-encoder (that needs ``resift[convert]``). ``--install`` also makes two fresh
-environments (``resift`` and ``resift[all]``) and measures them. Needs
+model and for a cross-encoder (that needs ``resift[convert]``). ``--install`` also makes fresh
+environments (``resift``, ``resift[hub]`` and ``resift[all]``) and measures them. Needs
 pip install 'resift[onnxruntime]'. Last line of stdout: JSON.
 """
 
@@ -80,7 +80,7 @@ def main() -> None:
         figures |= _capped()
     if options.install:
         figures |= {
-            f"installed_mb_{extra or 'default'}": _installed(extra) for extra in ("", "all")
+            f"installed_mb_{extra or 'default'}": _installed(extra) for extra in ("", "hub", "all")
         }
     for name, value in figures.items():
         print(f"{name:28} {value:8.2f}")

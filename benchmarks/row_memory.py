@@ -22,8 +22,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from resift.convert.config import Config
 from resift.convert.families import family_of
-from resift.convert.families.family import Config
 from resift.convert.stages import stage_graph
 from resift.rerank.runtimes import open_session
 

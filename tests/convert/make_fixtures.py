@@ -19,7 +19,8 @@ from typing import Any
 from convert.agreement import sentence_transformers_logits, transformers_logits
 from convert.checkpoints import config_of, make_checkpoint, tokenizer
 from convert.families.checkpoints import make_checkpoint as make_with_its_tokenizer
-from convert.families.test_new_model import SMALL, as_gte
+from convert.families.forward import SMALL
+from convert.families.test_new_model import REAL, as_gte
 from convert.families.test_new_model import make as write_new_model
 from convert.plain_checkpoints import FAMILIES, POSITIONS, pairs, write_json
 
@@ -53,7 +54,7 @@ def with_its_tokenizer(family: str, **changes: Any) -> Callable[[Path], None]:
 
 def new_model(folder: Path) -> None:
     """gte-multilingual-reranker's architecture, under the name that transformers has for it."""
-    source = write_new_model(folder.with_name("source"), SMALL | sizes("new"))
+    source = write_new_model(folder.with_name("source"), REAL | SMALL | sizes("new"))
     angles = {"rope_type": "default", "rope_theta": 20_000.0}
     as_gte(source, rope_parameters=angles).rename(folder)
     shutil.rmtree(source)

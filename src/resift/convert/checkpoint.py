@@ -8,8 +8,9 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from resift.convert.config import Config
 from resift.convert.families import family_of
-from resift.convert.families.family import Arrays, Config, Family
+from resift.convert.families.family import Arrays, Family
 from resift.convert.labels import KERNEL, with_relevance_logit
 from resift.convert.layers import EncoderShape
 from resift.convert.modules import (

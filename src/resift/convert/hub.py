@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resift.convert.families.family import read_object
+from resift.convert.config import read_object
 from resift.convert.hub_errors import explained, is_passing, is_unreachable, retry_after_s
 from resift.convert.modules import is_bi_encoder
 from resift.errors import HubError, ModelError, shortened

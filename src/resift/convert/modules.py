@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resift.convert.families.family import ACTIVATIONS, Arrays, Config, read_json, read_object
+from resift.convert.config import ACTIVATIONS, Config, read_json, read_object
+from resift.convert.families.family import Arrays
 from resift.convert.graph import Activation
 from resift.convert.safetensors_files import read_weights
 from resift.convert.tokenizer_files import CheckpointTokenizer

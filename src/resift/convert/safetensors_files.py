@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from resift.convert.families.family import Arrays, read_object
+from resift.convert.config import read_object
+from resift.convert.families.family import Arrays
 from resift.errors import ModelError, shown
 from resift.extras import require
 from resift.rerank.checkpoint_files import INDEX, WEIGHTS

@@ -10,7 +10,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from resift.convert.families.family import read_object
+from resift.convert.config import read_object
 from resift.errors import ModelError
 from resift.rerank.artifact import TOKENIZER
 from resift.rerank.native import first_line

@@ -6,7 +6,8 @@ A graph leaves out what is missing in its weights, so a part that was lost must 
 from collections.abc import Iterator
 from pathlib import Path
 
-from resift.convert.families.family import Arrays, Config
+from resift.convert.config import Config
+from resift.convert.families.family import Arrays
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Absolute
 from resift.errors import ModelError

@@ -6,21 +6,36 @@ Written from the papers and from the published descriptions of the models, apart
 import json
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from convert.checkpoints import WORDS
+from convert.agreement import graph_logits
+from convert.checkpoints import WORDS, pairs
+from resift.convert.checkpoint import read_cross_encoder
+from resift.errors import ModelError
 
 Floats = NDArray[np.float64]
 Ids = NDArray[np.int64]
 Config = Mapping[str, Any]
 Forward = Callable[["Weights", Config, Ids, Ids], float]
+
+TOKENS = 64
+PAIRS = pairs(40)
+TOLERANCE = 1e-4
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "max_position_embeddings": TOKENS,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 2,
+}
 
 _GRID = np.linspace(-6, 6, 120_001)
 _ERF = np.array([math.erf(x) for x in _GRID])  # straight lines between are within 2e-9
@@ -92,8 +107,29 @@ def attend(query: Floats, key: Floats, value: Floats, bias: Floats | float = 0.0
     return np.concatenate(mixed, axis=1)
 
 
+def check_agreement(folder: Path, forward: Forward, out: Path, runtime: str, batch: int) -> None:
+    """The graph gives the logits of a forward pass, and these differ."""
+    expected = reference_logits(folder, forward)
+    actual = graph_logits(folder, PAIRS, out, runtime, batch)
+    np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)
+    assert np.ptp(expected) > 100 * TOLERANCE
+
+
+def check_refusal(folder: Path, message: str, **changes: Any) -> None:
+    """After `changes` of its config, a checkpoint is refused in one line that names it."""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(ModelError, match=message) as caught:
+        read_cross_encoder(folder)
+    assert str(caught.value).startswith(str(folder))
+    assert "\n" not in str(caught.value)
+
+
 def reference_logits(
-    folder: Path, pairs: list[tuple[str, str]], max_tokens: int, forward: Forward
+    folder: Path,
+    forward: Forward,
+    pairs: Sequence[tuple[str, str]] = PAIRS,
+    max_tokens: int = TOKENS,
 ) -> Floats:
     """Logits of pairs whose documents are truncated to `max_tokens` by the checkpoint's tokenizer.
 

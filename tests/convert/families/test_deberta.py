@@ -12,8 +12,8 @@ import pytest
 from convert.families.agree import check_real_shape, check_tiny
 from convert.families.checkpoints import make_checkpoint
 from resift.convert.checkpoint import read_cross_encoder
+from resift.convert.config import Config
 from resift.convert.families.deberta import log_buckets
-from resift.convert.families.family import Config
 from resift.errors import ModelError
 
 pytest.importorskip("torch")

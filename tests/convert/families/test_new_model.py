@@ -15,9 +15,13 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from convert.agreement import graph_logits, transformers_logits
-from convert.checkpoints import WORDS, pairs
+from convert.checkpoints import WORDS
 from convert.families.forward import (
     ACTIVATIONS,
+    PAIRS,
+    SMALL,
+    TOKENS,
+    TOLERANCE,
     Config,
     Drawn,
     Floats,
@@ -25,15 +29,13 @@ from convert.families.forward import (
     Weights,
     attend,
     by_heads,
+    check_agreement,
+    check_refusal,
     mixed_pairs,
     reference_logits,
 )
 from resift.convert.checkpoint import read_cross_encoder
-from resift.errors import ModelError
 
-TOKENS = 64
-PAIRS = pairs(40)
-TOLERANCE = 1e-4
 REAL = {
     "architectures": ["NewForSequenceClassification"],
     "attention_probs_dropout_prob": 0.0,
@@ -69,16 +71,9 @@ REAL = {
     "unpad_inputs": False,
     "use_memory_efficient_attention": False,
 }
-SMALL = REAL | {
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "max_position_embeddings": TOKENS,
-    "num_attention_heads": 4,
-    "num_hidden_layers": 2,
-}
 
 
-def make(folder: Path, base: Config = SMALL, spread: float = 1.0, **changes: Any) -> Path:
+def make(folder: Path, base: Config = REAL | SMALL, spread: float = 1.0, **changes: Any) -> Path:
     """Write a checkpoint; None takes a setting out."""
     merged = {**base, **changes, "vocab_size": len(WORDS) + 21}
     config = {name: value for name, value in merged.items() if value is not None}
@@ -215,17 +210,14 @@ def test_logits_are_those_of_a_plain_forward_pass(
     case: str, batch: int, runtime: str, tmp_path: Path
 ) -> None:
     folder = make(tmp_path / "checkpoint", **CASES[case])
-    expected = reference_logits(folder, PAIRS, TOKENS, forward)
-    actual = graph_logits(folder, PAIRS, tmp_path, runtime, batch)
-    np.testing.assert_allclose(actual, expected, atol=TOLERANCE, rtol=0)
-    assert np.ptp(expected) > 100 * TOLERANCE
+    check_agreement(folder, forward, tmp_path, runtime, batch)
 
 
 def test_each_setting_that_is_read_changes_logits(tmp_path: Path) -> None:
     """Otherwise agreement would not show that the setting is read."""
-    published = reference_logits(make(tmp_path / "0"), PAIRS, TOKENS, forward)
+    published = reference_logits(make(tmp_path / "0"), forward)
     for case in ("no scaling", "mixed scaling", "relu", "silu"):
-        other = reference_logits(make(tmp_path / case, **CASES[case]), PAIRS, TOKENS, forward)
+        other = reference_logits(make(tmp_path / case, **CASES[case]), forward)
         assert np.abs(other - published).max() > 10 * TOLERANCE, case
 
 
@@ -322,13 +314,7 @@ def test_gte_in_the_names_of_its_modules_is_read_too(tmp_path: Path) -> None:
 def test_what_cannot_be_converted_is_refused_in_one_line(
     changes: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    folder = make(tmp_path / "checkpoint")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | changes))
-    with pytest.raises(ModelError, match=message) as caught:
-        read_cross_encoder(folder)
-    assert str(caught.value).startswith(str(folder))
-    assert "\n" not in str(caught.value)
+    check_refusal(make(tmp_path / "checkpoint"), message, **changes)
 
 
 def test_the_limit_is_that_of_positions_and_tokenizer(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from resift.convert.config import Config
 from resift.convert.families.albert import ALBERT
 from resift.convert.families.bert import BERT, ELECTRA
 from resift.convert.families.deberta import DEBERTA
 from resift.convert.families.distilbert import DISTILBERT
-from resift.convert.families.family import Config, Family
+from resift.convert.families.family import Family
 from resift.convert.families.jina_bert import JINA_BERT, is_jina_bert
 from resift.convert.families.modernbert import MODERNBERT
 from resift.convert.families.mpnet import MPNET

@@ -4,8 +4,9 @@ Layers are in groups. A group has one set of weights, of one inner layer or seve
 many times as it has layers.
 """
 
+from resift.convert.config import Config
 from resift.convert.families import bert
-from resift.convert.families.family import Arrays, Config, Family
+from resift.convert.families.family import Arrays, Family
 from resift.convert.layers import EncoderShape
 from resift.errors import ModelError
 

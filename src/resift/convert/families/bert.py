@@ -1,6 +1,7 @@
 """BERT (arXiv:1810.04805) and ELECTRA (arXiv:2003.10555), whose names are the canonical ones."""
 
-from resift.convert.families.family import Config, Family
+from resift.convert.config import Config
+from resift.convert.families.family import Family
 from resift.convert.graph import Activation
 from resift.convert.layers import EncoderShape
 

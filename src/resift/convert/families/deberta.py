@@ -7,9 +7,10 @@ for positions, or by those of its queries and keys.
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.config import Config
 from resift.convert.disentangled import Disentangled, DistanceTables
 from resift.convert.families import bert
-from resift.convert.families.family import Arrays, Config, Family, required
+from resift.convert.families.family import Arrays, Family, required
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Absolute
 from resift.errors import ModelError

@@ -1,7 +1,8 @@
 """DistilBERT (arXiv:1910.01108): BERT's layers under other names, without token types."""
 
+from resift.convert.config import Config
 from resift.convert.families import bert
-from resift.convert.families.family import Config, Family
+from resift.convert.families.family import Family
 from resift.convert.layers import EncoderShape
 
 NAMES = (

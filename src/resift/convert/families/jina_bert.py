@@ -6,8 +6,9 @@ be longer than those of the training. Most feed-forward networks are gated. Its 
 """
 
 from resift.convert.alibi import Alibi
+from resift.convert.config import Config
 from resift.convert.families import bert
-from resift.convert.families.family import Arrays, Config, Family, split_rows
+from resift.convert.families.family import Arrays, Family, split_rows
 from resift.convert.graph import Activation
 from resift.convert.layers import EncoderShape
 from resift.errors import ModelError

@@ -4,7 +4,8 @@ Every third layer sees all tokens, the others as many as half of ``local_attenti
 The first layer has no norm before its attention, since the embeddings have one.
 """
 
-from resift.convert.families.family import Arrays, Config, Family, split_rows
+from resift.convert.config import Config
+from resift.convert.families.family import Arrays, Family, split_rows
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Rotary, RotaryLayer
 from resift.errors import ModelError

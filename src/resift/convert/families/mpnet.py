@@ -7,8 +7,9 @@ near, wider ones further away. The reference implementation ignores a config's o
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.config import Config
 from resift.convert.families import bert
-from resift.convert.families.family import Arrays, Config, Family, required
+from resift.convert.families.family import Arrays, Family, required
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Absolute, Biased
 from resift.errors import ModelError

@@ -7,8 +7,9 @@ training were reached by NTK scaling, which spreads the angles (https://kexue.fm
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.config import Config
 from resift.convert.families import bert, family
-from resift.convert.families.family import Arrays, Config, Family, split_rows
+from resift.convert.families.family import Arrays, Family, split_rows
 from resift.convert.layers import EncoderShape
 from resift.convert.positions import Absolute, Rotary, RotaryLayer
 from resift.errors import ModelError

@@ -1,7 +1,8 @@
 """RoBERTa (arXiv:1907.11692), XLM-RoBERTa, CamemBERT: positions count from behind the padding."""
 
+from resift.convert.config import Config
 from resift.convert.families import bert
-from resift.convert.families.family import Config, Family
+from resift.convert.families.family import Family
 from resift.convert.layers import EncoderShape
 
 
