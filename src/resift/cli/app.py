@@ -19,6 +19,7 @@ from resift.cli import (
     rerank,
     rerank_run,
     search,
+    serve,
     train,
     verify,
     verify_citation,
@@ -60,6 +61,7 @@ app = typer.Typer(
 app.command("demo", cls=Verb)(demo.demo)
 app.command("index", cls=Verb)(index.index)
 app.command("search", cls=Verb)(search.search)
+app.command("serve", cls=Verb)(serve.serve)
 app.command("versions", cls=Verb)(maintenance.versions)
 app.command("rollback", cls=Verb)(maintenance.rollback)
 app.command("cleanup", cls=Verb)(maintenance.cleanup)

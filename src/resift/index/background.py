@@ -109,6 +109,13 @@ class Shared(Generic[T]):
                 job = self._job = self._begin()
             return job
 
+    @property
+    def opened(self) -> T | None:
+        """The value; None while it is not made."""
+        with self._lock:
+            job = self._job
+        return None if job is None or not job.done() or _has_failed(job) else job.result()
+
     def forget(self) -> "Future[T] | None":
         """Forget the value, and return its job; the next call of `job` makes it again."""
         with self._lock:

@@ -56,7 +56,8 @@ class Clock:
 
     def cancel(self) -> None:
         """End the budget because the caller has gone: every wait returns at once."""
-        self._cancelled.set_result(None)
+        if not self._cancelled.done():
+            self._cancelled.set_result(None)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -116,6 +117,12 @@ class Clock:
             if first or not done or self._cancelled in done:
                 return
 
+    async def wait_in_loop(self, job: "asyncio.Future[Any]", grace_ms: float = 0.0) -> None:
+        """Wait in an event loop until a job is done, or the budget and `grace_ms` are over."""
+        remaining_ms = self.remaining_ms()
+        seconds = None if remaining_ms is None else max(remaining_ms + grace_ms, 0.0) / 1000
+        await asyncio.wait([job], timeout=seconds)
+
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._start) * 1000
 
@@ -158,8 +165,7 @@ class Omissions:
 class SearchCall:
     """One call of `Index.search`, as its stages see it.
 
-    `notes` go to the receipt. `loop` is the event loop of `Index.asearch`; a reranker with `arank`
-    runs in it.
+    `notes` go to the receipt.
     """
 
     query: str
@@ -167,7 +173,6 @@ class SearchCall:
     components: Components
     clock: Clock
     notes: tuple[str, ...] = ()
-    loop: asyncio.AbstractEventLoop | None = None
 
 
 def is_outage(error: BaseException) -> bool:

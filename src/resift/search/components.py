@@ -168,7 +168,30 @@ class ComponentLoader:
         """Let the next search look for the newest version; models stay loaded."""
         with self._lock:
             self._version: Shared[Choice] = Shared(self._choose_version)
-            self._snapshot: Shared[Snapshot] = Shared(self._open_snapshot)
+            version = self._version
+            self._snapshot: Shared[Snapshot] = Shared(lambda: self._open_snapshot(version))
+
+    def renew(self) -> Snapshot:
+        """Open the newest version unless it is open; the open one is read until then."""
+        opened = self.opened
+        if opened is None:
+            return self.snapshot().result()
+        newest = self.versions.newest()
+        if self._version_number is not None or newest is None or newest.number <= opened.number:
+            return self.snapshot().result()
+        version: Shared[Choice] = Shared(self._choose_version)
+        snapshot: Shared[Snapshot] = Shared(lambda: self._open_snapshot(version))
+        renewed = snapshot.job().result()
+        with self._lock:
+            self._version, self._snapshot = version, snapshot
+        return renewed
+
+    @property
+    def opened(self) -> Version | None:
+        """The version that is open; None while none is."""
+        with self._lock:
+            job = self._snapshot.opened
+        return None if job is None else job.version
 
     def forget_models(self) -> None:
         """Release the models that this object loaded; the next search loads them again.
@@ -202,12 +225,12 @@ class ComponentLoader:
 
         return then(self._libraries.job(), lambda _: self._openings.run(choose))
 
-    def _open_snapshot(self) -> "Future[Snapshot]":
+    def _open_snapshot(self, version: Shared[Choice]) -> "Future[Snapshot]":
         def open_snapshot(choice: Choice) -> "Future[Snapshot]":
             location, settings = self.versions.location, self.settings
             return self._openings.run(lambda: open_choice(location, settings, choice))
 
-        return then(self._version.job(), open_snapshot)
+        return then(version.job(), open_snapshot)
 
     def _new_reranker(self) -> ClosedAfterUse[Any]:
         """The caller's reranker, which stays open, or the one in the settings."""

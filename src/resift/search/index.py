@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from resift.errors import InputError, VersionGone
+from resift.errors import InputError, VersionGone, shown
 from resift.index.background import Background, ready
 from resift.index.citation import CitationVerifier, Verdict
 from resift.index.embed import Embedder, Models, Precomputer
@@ -22,6 +22,7 @@ from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
 from resift.index.sync import SyncConsent, last_source_options, sync
+from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
 from resift.index.versions.record import Version
@@ -41,13 +42,13 @@ from resift.search.options import (
     checked_mode,
 )
 from resift.search.retrieval import Retrieved, retrieve
-from resift.search.two_stage import search
+from resift.search.two_stage import OnFirstStage, asearch, search
 from resift.settings import Settings, checked_settings
 from resift.types import DEPTH, Hit, LongDocuments, Ranking
 
 _DAY_S = 86_400.0
 _KEEP_DAYS = 7.0
-_ASYNC_SEARCHES = 32  # concurrent ones
+_ASYNC_SEARCHES = 32  # concurrent first stages
 
 T = TypeVar("T")
 
@@ -230,22 +231,33 @@ class Index:
         min_score: float | None = None,
         abstain_below: float | None = None,
         long_documents: LongDocuments = "cut",
+        on_first_stage: OnFirstStage | None = None,
     ) -> Ranking:
-        """`search` in a thread, without blocking the event loop; raises the same errors.
+        """`search` without blocking the event loop; raises the same errors.
 
-        Cancelling the task ends the call at once, and the reranking too if the reranker has
-        `arank`; a running read of the index continues to its end. At most 32 searches run at once;
-        `budget_ms` includes the wait of the others.
+        Threads retrieve, at most 32 at once, and `budget_ms` includes the wait of other searches;
+        no thread waits for the reranker if it has `arank`. `on_first_stage` is awaited with the
+        order of the first stage before reranking begins. Cancelling the task ends the call at once;
+        a running read of the index continues to its end.
         """
         clock = Clock(budget_ms)
         options = SearchOptions(
             top_n, depth, mode, rerank, where, max_requests,
             exact, tolerance, fusion_weight, min_score, abstain_below, long_documents,
         )  # fmt: skip
-        query, loop = check_query(query), asyncio.get_running_loop()
-        job = self._async_searches.run(lambda: self._search(query, options, clock, loop))
+        query = check_query(query)
+
+        async def run(notes: tuple[str, ...]) -> Ranking:
+            with self._loader.components(options.mode, options.rerank) as components:
+                call = SearchCall(query, options, components, clock, notes)
+                return await asearch(call, self._async_searches, on_first_stage)
+
         try:
-            return await asyncio.wrap_future(job)
+            try:
+                return await run(())
+            except VersionGone as gone:
+                notes = self._after(gone)
+            return await run(notes)
         except asyncio.CancelledError:
             clock.cancel()
             raise
@@ -282,6 +294,33 @@ class Index:
         Reads nothing of the index. Raises `ModelError` if a model cannot be loaded.
         """
         self._loader.load(checked_mode(mode), checked_flag("rerank", rerank))
+
+    def open(self) -> Version:
+        """Open the version that searches read, and load their embedder; a first search is fast then.
+
+        Raises `IndexNotFound` and `StoreError` if it cannot be opened, and `ModelError`.
+        """
+        snapshot = self._loader.snapshot().result()
+        self._loader.embedder(snapshot.version).result()
+        return snapshot.version
+
+    def renew(self) -> Version:
+        """Open a newer version beside the open one, if there is one; searches never wait for it.
+
+        Unlike `refresh`, which lets the next search open it. Raises as `open` does.
+        """
+        return self._loader.renew().version
+
+    @property
+    def opened(self) -> Version | None:
+        """The version that searches read; None if none is open."""
+        return self._loader.opened
+
+    def passage(self, passage_id: str) -> Passage | None:
+        """The passage with this id, as `Hit.id` has it; None if the version has none."""
+        if not isinstance(passage_id, str):
+            raise InputError(f"passage_id={shown(passage_id)}: expected text")
+        return self._read(lambda notes: self._loader.snapshot().result().view().find(passage_id))
 
     def close(self) -> None:
         """Release the open version and the loaded models; a later call opens them again.
@@ -343,16 +382,10 @@ class Index:
         store = self._store(versions.find())
         return clean(store, versions, keep, older_than_days * _DAY_S)
 
-    def _search(
-        self,
-        query: str,
-        options: SearchOptions,
-        clock: Clock,
-        loop: asyncio.AbstractEventLoop | None = None,
-    ) -> Ranking:
+    def _search(self, query: str, options: SearchOptions, clock: Clock) -> Ranking:
         def run(notes: tuple[str, ...]) -> Ranking:
             with self._loader.components(options.mode, options.rerank) as components:
-                return search(SearchCall(query, options, components, clock, notes, loop))
+                return search(SearchCall(query, options, components, clock, notes))
 
         return self._read(run)
 
@@ -364,11 +397,15 @@ class Index:
         try:
             return work(())
         except VersionGone as gone:
-            if self._version is not None:
-                raise
-            self.refresh()
-            note = f"version {gone.number} was gone: the newest was read"
-        return work((note,))
+            notes = self._after(gone)
+        return work(notes)
+
+    def _after(self, gone: VersionGone) -> tuple[str, ...]:
+        """Go on with the newest version, and say so; raises `gone` for a pinned version."""
+        if self._version is not None:
+            raise gone
+        self.refresh()
+        return (f"version {gone.number} was gone: the newest was read",)
 
     def _store(self, version: Version) -> Store:
         embedder = self._loader.embedder(version).result()

@@ -60,6 +60,11 @@ def retrieve(call: SearchCall) -> Retrieved:
     return stage.retrieved()
 
 
+def nothing_retrieved(call: SearchCall, reason: str) -> Retrieved:
+    """The result of a first stage that did not begin."""
+    return Retrieved([], 0, None, 0, 0, reason, call.clock.timings(), call.notes)
+
+
 class _FirstStage:
     """The first stage of one call; holds partial results for when time is up."""
 

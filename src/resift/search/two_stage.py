@@ -1,15 +1,16 @@
-"""One search: text → retrieve → rerank → Ranking."""
+"""One search: text → retrieve → rerank → Ranking. In a thread, or in an event loop."""
 
 import asyncio
-from concurrent.futures import Future
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
+from typing import Any
 
 from resift.errors import QueryError
+from resift.index.background import Background
 from resift.rerank.first_stage import first_stage_ranking
 from resift.search.call import Late, SearchCall, is_outage, outage_reason
 from resift.search.components import Ranker
-from resift.search.retrieval import retrieve
+from resift.search.retrieval import Retrieved, nothing_retrieved, retrieve
 from resift.types import Candidate, Ranking
 
 _MARGIN_MS = 10.0
@@ -17,6 +18,8 @@ _MARGIN_MS = 10.0
 
 _GRACE_MS = 10.0
 """How long to wait, after the budget of the search, for a reranker that exceeds its own."""
+
+OnFirstStage = Callable[[Ranking], Awaitable[None]]
 
 
 def search(call: SearchCall) -> Ranking:
@@ -28,7 +31,25 @@ def search(call: SearchCall) -> Ranking:
     as `QueryError` for a query that the reranker cannot read.
     """
     retrieved = retrieve(call)
-    ranking = _rerank(call, retrieved.candidates)
+    return _complete(call, retrieved, _rerank(call, retrieved.candidates))
+
+
+async def asearch(
+    call: SearchCall, threads: Background, on_first_stage: OnFirstStage | None = None
+) -> Ranking:
+    """`search` in an event loop: one of `threads` retrieves, and no thread waits for the reranker.
+
+    `on_first_stage` is awaited with the order of the first stage before reranking begins.
+    """
+    retrieved = await _retrieve(call, threads)
+    if on_first_stage is not None:
+        first = first_stage_ranking(call.query, retrieved.candidates, call.options.top_n)
+        await on_first_stage(_complete(call, retrieved, first))
+    return _complete(call, retrieved, await _arerank(call, retrieved.candidates))
+
+
+def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranking:
+    """The ranking with what its receipt has to say of the first stage."""
     receipt = ranking.receipt
     reasons = [reason for reason in (retrieved.reason, receipt.reason) if reason]
     receipt = replace(
@@ -46,49 +67,100 @@ def search(call: SearchCall) -> Ranking:
     return replace(ranking, receipt=receipt)
 
 
+async def _retrieve(call: SearchCall, threads: Background) -> Retrieved:
+    """The first stage in one of `threads`; nothing if none was free before time was up."""
+    job = threads.run(lambda: retrieve(call))
+    await call.clock.wait_in_loop(asyncio.wrap_future(job))
+    if job.cancel():
+        return nothing_retrieved(call, "time was up before the search began")
+    return await asyncio.wrap_future(job)
+
+
 def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
-    first_stage = partial(first_stage_ranking, call.query, candidates, call.options.top_n)
-    if call.components.reranker is None:
-        return first_stage()
-    remaining_ms = call.clock.remaining_ms()
-    if remaining_ms is not None and remaining_ms <= 0:
-        return first_stage("time was up before reranking" if candidates else None)
+    loading = call.components.reranker
+    if loading is None:
+        return first_stage_ranking(call.query, candidates, call.options.top_n)
     try:
-        reranker = call.clock.wait_to_open(
-            "load", call.components.reranker, "the reranker was loaded"
-        )
-    except Late as late:
-        return first_stage(str(late))
-    try:
+        _check_time(call, candidates)
+        event = "the reranker was loaded"
+        reranker = call.clock.wait_to_open("load", loading, event)
         return _ranked(call, candidates, reranker)
-    except Late as late:
-        return first_stage(str(late))
-    except QueryError as error:
-        raise QueryError(f"{error}, or search with rerank=False") from error
     except Exception as error:
-        if not is_outage(error):
-            raise
-        return first_stage(outage_reason("the reranker", error))
+        return _without_reranking(call, candidates, error)
+
+
+async def _arerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
+    loading = call.components.reranker
+    if loading is None:
+        return first_stage_ranking(call.query, candidates, call.options.top_n)
+    try:
+        _check_time(call, candidates)
+        if not loading.done():
+            with call.clock.stage("load"):
+                await call.clock.wait_in_loop(asyncio.wrap_future(loading))
+        if not loading.done():
+            raise Late("time was up before the reranker was loaded")
+        return await _aranked(call, candidates, loading.result())
+    except Exception as error:
+        return _without_reranking(call, candidates, error)
+
+
+def _check_time(call: SearchCall, candidates: list[Candidate]) -> None:
+    """Raise `Late` if time is up."""
+    remaining_ms = call.clock.remaining_ms()
+    if candidates and remaining_ms is not None and remaining_ms <= 0:
+        raise Late("time was up before reranking")
+
+
+def _without_reranking(call: SearchCall, candidates: list[Candidate], error: Exception) -> Ranking:
+    """The order of the first stage, with the reason; raises what is not an outage."""
+    if isinstance(error, QueryError):
+        raise QueryError(f"{error}, or search with rerank=False") from error
+    if isinstance(error, Late):
+        reason = str(error)
+    elif is_outage(error):
+        reason = outage_reason("the reranker", error)
+    else:
+        raise error
+    return first_stage_ranking(call.query, candidates, call.options.top_n, reason)
 
 
 def _ranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> Ranking:
     """The reranker's ranking; with a budget it runs in the background, since it may exceed it."""
-    arguments = {"top_n": call.options.top_n, **call.options.rerank_arguments}
-    if call.loop is None and not call.clock.is_bounded:
-        return reranker.rank(call.query, candidates, budget_ms=None, **arguments)
-    arank = getattr(reranker, "arank", None)
-    job: Future[Ranking]
-    if call.loop is not None and arank is not None:
-        steps = arank(call.query, candidates, budget_ms=_budget_ms(call), **arguments)
-        job = asyncio.run_coroutine_threadsafe(steps, call.loop)
-    else:
-        job = call.components.background.run(
-            lambda: reranker.rank(call.query, candidates, budget_ms=_budget_ms(call), **arguments)
-        )
+    rank: Callable[[], Ranking] = _call_of(reranker.rank, call, candidates)
+    if not call.clock.is_bounded:
+        return rank()
+    job = call.components.background.run(rank)
     try:
         return call.clock.wait(job, "the reranker answered", _GRACE_MS)
     finally:
         job.cancel()
+
+
+async def _aranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> Ranking:
+    """The ranking of `arank`, or of `rank` in the background."""
+    arank = getattr(reranker, "arank", None)
+    job: asyncio.Future[Ranking]
+    if arank is not None:
+        job = asyncio.ensure_future(_call_of(arank, call, candidates)())
+    else:
+        rank = _call_of(reranker.rank, call, candidates)
+        job = asyncio.wrap_future(call.components.background.run(rank))
+    try:
+        await call.clock.wait_in_loop(job, _GRACE_MS)
+        if not job.done():
+            raise Late("time was up before the reranker answered")
+        return job.result()
+    finally:
+        job.cancel()
+
+
+def _call_of(
+    rank: Callable[..., Any], call: SearchCall, candidates: list[Candidate]
+) -> Callable[[], Any]:
+    """`rank` with its arguments; the budget counts from when it is called."""
+    arguments = {"top_n": call.options.top_n, **call.options.rerank_arguments}
+    return lambda: rank(call.query, candidates, budget_ms=_budget_ms(call), **arguments)
 
 
 def _budget_ms(call: SearchCall) -> float | None:

@@ -1,0 +1,60 @@
+"""``resift serve``: reranking and search over HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from resift.extras import require
+
+
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="Folder or hub id, or ALIAS=NAME; may be repeated, the first is the default.  "
+            "[default: RESIFT_MODEL or bundled]",
+        ),
+    ] = None,
+    index: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--index", help="Folder or s3:// URI of an index, or ALIAS=URI; may be repeated."
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen at; 0 is any free one.")] = 8080,
+    keys: Annotated[
+        Path | None, typer.Option(help="File with the keys of callers, one a line.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes; each loads all models.")] = 1,
+    max_queue_tokens: Annotated[
+        int, typer.Option(help="Refuse a request when so many tokens are waiting.")
+    ] = 500_000,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name of this server, for /mcp; may be repeated."),
+    ] = None,
+) -> None:
+    """Serve models and indexes over HTTP, in the dialects of other rerankers."""
+    require("fastapi", "serve")
+    require("uvicorn", "serve")
+    from resift.serve.options import ServeOptions
+    from resift.serve.server import serve as run
+
+    options = ServeOptions(
+        models=tuple(model or ()),
+        indexes=tuple(index or ()),
+        host=host,
+        port=port,
+        keys=keys,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        workers=workers,
+        max_queue_tokens=max_queue_tokens,
+        allowed_hosts=tuple(allowed_host or ()),
+    )
+    raise typer.Exit(run(options, lambda line: typer.echo(line)))

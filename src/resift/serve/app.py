@@ -1,0 +1,95 @@
+"""The app: all routers over one service, with what surrounds them. Opens and closes the service."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+import resift
+from resift.rerank.reranker import Reranker
+from resift.serve import native, probes
+from resift.serve.dialect import noted_problem
+from resift.serve.dialects import choose
+from resift.serve.gate import Gate
+from resift.serve.keys import Keys
+from resift.serve.logs import log_request
+from resift.serve.options import ServeOptions
+from resift.serve.page import page
+from resift.serve.service import Service
+
+_log = logging.getLogger("resift")
+
+WARM_UP_WORDS = (8, 60, 150, 300, 500)
+"""Words of the texts that are ranked before the server is ready: runtimes compile per length."""
+
+
+def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI:
+    """The server as an ASGI app. Opens a service of `options` at its start, unless it gets one."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            app.state.service = await _opened(app, options, service, stack)
+            yield
+
+    app = FastAPI(
+        title="resift",
+        summary="Reranking and two-stage search, in the dialects of other rerankers",
+        version=resift.__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.service = None
+    for router in (native.router, *choose.routers(), probes.router, page.router):
+        app.include_router(router)
+    app.add_exception_handler(HTTPException, _answer_error)
+    app.add_exception_handler(Exception, _answer_error)
+    keys = None if options.keys is None else Keys(options.keys)
+    app.add_middleware(Gate, dialect_of=choose.dialect_of, on_finished=log_request, keys=keys)
+    return app
+
+
+async def _opened(
+    app: FastAPI, options: ServeOptions, service: Service | None, stack: AsyncExitStack
+) -> Service:
+    """The service, warm, and kept up to date until the end of the stack."""
+    if service is None:
+        service = await asyncio.to_thread(Service.open, options.models, options.indexes)
+        service.admission.max_tokens = options.max_queue_tokens
+        stack.callback(service.close)
+    await asyncio.gather(
+        service.open_indexes(),
+        *(asyncio.to_thread(warm_up, reranker) for reranker in service.models.values()),
+    )
+    renewing = asyncio.create_task(service.keep_renewed())
+    stack.push_async_callback(_ended, renewing)
+    return service
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def warm_up(reranker: Reranker) -> None:
+    """Rank texts of several lengths, so that the first callers do not wait for the runtime."""
+    texts = [" ".join(["warm"] * words) for words in WARM_UP_WORDS for _ in range(4)]
+    reranker.rank("is it warm", texts, exact=True)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    """The answer to a path or method that is not there, and to a fault outside of routes."""
+    return choose.dialect_of(request.url.path).response(noted_problem(error))
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document of the whole server."""
+    return app.openapi()

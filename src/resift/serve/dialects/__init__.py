@@ -1,0 +1,1 @@
+"""The APIs of other rerankers, one file each. A dialect translates and does nothing else."""

@@ -1,0 +1,95 @@
+"""What can go wrong with a request, in kinds. Each dialect has its own status and body for a kind."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from resift.errors import (
+    IndexNotFound,
+    InputError,
+    ModelError,
+    Overloaded,
+    RerankerClosed,
+    ResiftError,
+    StoreError,
+)
+
+
+class Kind(StrEnum):
+    """The kind of a problem."""
+
+    malformed = "malformed"
+    """The body is not JSON, or a field is missing or has another type."""
+    invalid = "invalid"
+    """A value that is not valid, such as an empty query."""
+    empty = "empty"
+    """No documents."""
+    too_long = "too_long"
+    """More tokens than the model reads, and the caller wants no cut."""
+    unauthorized = "unauthorized"
+    """The key is missing or not known."""
+    forbidden = "forbidden"
+    """A host or origin that may not call this server."""
+    unknown_model = "unknown_model"
+    not_found = "not_found"
+    """No such path, index or passage."""
+    wrong_method = "wrong_method"
+    too_large = "too_large"
+    """The body has more bytes, or the list more documents, than the server accepts."""
+    too_slow = "too_slow"
+    """The body did not arrive in time."""
+    overloaded = "overloaded"
+    unavailable = "unavailable"
+    """The server stops, or an index cannot be read."""
+    failed = "failed"
+    """A fault of the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem with a message of one line. `field` names the part of the body, if known."""
+
+    kind: Kind
+    message: str
+    field: str | None = None
+    retry_after_s: float | None = None
+
+
+class RequestProblem(Exception):
+    """Raised where a request cannot be answered; the route of its dialect makes the response."""
+
+    def __init__(self, kind: Kind, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.problem = Problem(kind, message, field)
+
+
+class UnknownModel(InputError):
+    """The body names a model that this server does not have."""
+
+
+class UnknownIndex(InputError):
+    """The request names an index that this server does not have."""
+
+
+FAILED = "the server failed; its log says why"
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that an exception is. Texts of unknown exceptions are not shown to callers."""
+    match error:
+        case RequestProblem():
+            return error.problem
+        case UnknownModel():
+            return Problem(Kind.unknown_model, str(error), "model")
+        case UnknownIndex() | IndexNotFound():
+            return Problem(Kind.not_found, str(error), "index")
+        case Overloaded():
+            return Problem(Kind.overloaded, str(error), retry_after_s=error.retry_after_s)
+        case InputError():
+            return Problem(Kind.invalid, str(error))
+        case RerankerClosed():
+            return Problem(Kind.unavailable, "the server stops; ask again")
+        case StoreError():
+            return Problem(Kind.unavailable, str(error))
+        case ModelError() | ResiftError():
+            return Problem(Kind.failed, str(error))
+    return Problem(Kind.failed, FAILED)

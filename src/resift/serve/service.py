@@ -1,0 +1,243 @@
+"""Ranking and searching by name: what the HTTP dialects, the tools for agents and the CLI ask.
+
+Knows no HTTP. Models and indexes are opened once and shared by all calls.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from resift.errors import InputError, ResiftError, shortened
+from resift.index.background import Background
+from resift.index.table.rows import Passage
+from resift.rerank.candidates import check_query
+from resift.rerank.reranker import Reranker
+from resift.search.index import Index
+from resift.serve.admission import Admission, estimated_tokens
+from resift.serve.problems import UnknownIndex, UnknownModel
+from resift.settings import Settings
+from resift.types import DocumentLike, Explanation, Ranking, Receipt
+
+BUNDLED = "bundled"
+
+RENEW_S = 5.0
+"""How often a server looks for a newer version of its indexes."""
+
+SEARCH_TOKENS = 150
+"""Estimated tokens of one candidate of a search, whose text is not known yet."""
+
+Observe = Callable[[Receipt], None]
+
+_log = logging.getLogger("resift")
+
+
+@dataclass(eq=False)
+class Service:
+    """Models and indexes by name; the first of each is the default.
+
+    `observe` is told the receipt of each ranking. Raises `UnknownModel` and `UnknownIndex` for names
+    that are not there, `Overloaded` for work that would wait too long, and what `Reranker.rank` and
+    `Index.search` raise.
+    """
+
+    models: Mapping[str, Reranker]
+    indexes: Mapping[str, Index]
+    admission: Admission
+    observe: Observe = lambda receipt: None
+    _background: Background = field(default_factory=lambda: Background(8, "resift-service"))
+
+    @classmethod
+    def open(
+        cls,
+        models: Sequence[str] = (),
+        indexes: Sequence[str] = (),
+        settings: Settings | None = None,
+        admission: Admission | None = None,
+    ) -> Self:
+        """Load models and name indexes, each ``NAME`` or ``ALIAS=NAME``; reads no index yet.
+
+        Without models, the one of the settings. Indexes use the first model. Raises `InputError`
+        for a name that is given twice, and what `Reranker` and `Index` raise.
+        """
+        settings = settings or Settings.load()
+        named = _named(models or [settings.model or BUNDLED], lambda model: model)
+        rerankers = {
+            alias: Reranker(None if model == BUNDLED else model, settings=_for(model, settings))
+            for alias, model in named.items()
+        }
+        first = next(iter(rerankers.values()))
+        opened = {
+            alias: Index(uri, settings=settings, reranker=first)
+            for alias, uri in _named(indexes, _last_part).items()
+        }
+        return cls(rerankers, opened, admission or Admission())
+
+    @staticmethod
+    def check(models: Sequence[str], indexes: Sequence[str]) -> None:
+        """Raise `InputError` for names that `open` would refuse; loads nothing."""
+        _named(models, lambda model: model)
+        _named(indexes, _last_part)
+
+    def close(self) -> None:
+        """Release all models and indexes."""
+        for index in self.indexes.values():
+            index.close()
+        for reranker in self.models.values():
+            reranker.close()
+
+    def reranker(self, name: str | None = None) -> Reranker:
+        """The model with this name; None is the default one."""
+        found: Reranker | None = _get(self.models, name)
+        if found is None:
+            raise UnknownModel(f"model={_shown(name)}: this server has {_list(self.models)}")
+        return found
+
+    def model_name(self, name: str | None = None) -> str:
+        """The name under which the server has the model that `reranker` would return."""
+        self.reranker(name)
+        return name if name is not None else next(iter(self.models))
+
+    def index(self, name: str | None = None) -> Index:
+        """The index with this name; None is the default one."""
+        found: Index | None = _get(self.indexes, name)
+        if found is None:
+            raise UnknownIndex(
+                f"index={_shown(name)}: this server has {_list(self.indexes) or 'no index'}"
+            )
+        return found
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[DocumentLike],
+        *,
+        model: str | None = None,
+        budget_ms: float | None = None,
+        **options: Any,
+    ) -> Ranking:
+        """`Reranker.arank` with a model by name, once it is admitted."""
+        reranker = self.reranker(model)
+        tokens = estimated_tokens(query, map(_text, documents))
+        with self.admission.admit(tokens, budget_ms):
+            ranking = await reranker.arank(query, documents, budget_ms=budget_ms, **options)
+        self.observe(ranking.receipt)
+        return ranking
+
+    async def search(
+        self,
+        query: str,
+        *,
+        index: str | None = None,
+        budget_ms: float | None = None,
+        on_first_stage: Callable[[Ranking], Awaitable[None]] | None = None,
+        **options: Any,
+    ) -> Ranking:
+        """`Index.asearch` with an index by name, once it is admitted.
+
+        `on_first_stage` is awaited with the order of the first stage before reranking begins.
+        """
+        opened = self.index(index)
+        depth = options.get("depth", 30) if options.get("rerank", True) else 1
+        with self.admission.admit(SEARCH_TOKENS * max(int(depth), 1), budget_ms):
+            ranking = await opened.asearch(
+                query, budget_ms=budget_ms, on_first_stage=on_first_stage, **options
+            )
+        self.observe(ranking.receipt)
+        return ranking
+
+    async def explain(
+        self, query: str, document: DocumentLike, model: str | None = None
+    ) -> Explanation:
+        """`Reranker.explain` with a model by name, in the background."""
+        reranker = self.reranker(model)
+        query = check_query(query)
+        tokens = 10 * estimated_tokens(query, [_text(document)])
+        with self.admission.admit(tokens):
+            job = self._background.run(lambda: reranker.explain(query, document))
+            return await asyncio.wrap_future(job)
+
+    async def passage(self, passage_id: str, index: str | None = None) -> Passage | None:
+        """The passage of the newest version with this id; None if there is none."""
+        opened = self.index(index)
+        job = self._background.run(lambda: opened.passage(passage_id))
+        return await asyncio.wrap_future(job)
+
+    async def open_indexes(self) -> None:
+        """Open the newest version of every index and load its embedder.
+
+        An index that cannot be opened now is tried again by the next `renew`.
+        """
+        for name, index in self.indexes.items():
+            try:
+                await self._in_background(index.open)
+            except ResiftError as error:
+                _log.warning("index %s cannot be opened yet: %s", name, error)
+
+    async def renew(self) -> None:
+        """Take up newer versions of the indexes; searches read the old one until then."""
+        for name, index in self.indexes.items():
+            try:
+                await self._in_background(index.renew)
+            except ResiftError as error:
+                _log.warning("index %s: no newer version can be read: %s", name, error)
+
+    async def keep_renewed(self, every_s: float = RENEW_S) -> None:
+        """Call `renew` again and again until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            await self.renew()
+
+    @property
+    def not_ready(self) -> list[str]:
+        """The names of indexes that are not open."""
+        return [name for name, index in self.indexes.items() if index.opened is None]
+
+    async def _in_background(self, work: Callable[[], Any]) -> Any:
+        return await asyncio.wrap_future(self._background.run(work))
+
+
+def _named(names: Iterable[str], default: Callable[[str], str]) -> dict[str, str]:
+    """Alias → name, in order."""
+    named: dict[str, str] = {}
+    for entry in names:
+        alias, equals, name = entry.partition("=")
+        if not equals or "/" in alias:  # a URI may have an equals sign
+            alias, name = default(entry), entry
+        if not alias or not name:
+            raise InputError(f"{entry!r}: expected a name, or ALIAS=NAME")
+        if alias in named:
+            raise InputError(f"{alias}: given twice; name one of them, as ALIAS={name}")
+        named[alias] = name
+    return named
+
+
+def _last_part(uri: str) -> str:
+    return uri.rstrip("/").rpartition("/")[2] or uri
+
+
+def _for(model: str, settings: Settings) -> Settings:
+    """The settings for a model; a calibration belongs to the model of the settings alone."""
+    own = settings.model or BUNDLED
+    return settings if model == own else replace(settings, calibration=None, model=None)
+
+
+def _get(named: Mapping[str, Any], name: str | None) -> Any:
+    if name is None:
+        return next(iter(named.values()), None)
+    return named.get(name)
+
+
+def _text(document: DocumentLike) -> object:
+    if isinstance(document, Mapping):
+        return document.get("text")
+    return document if isinstance(document, str) else document.text
+
+
+def _shown(name: str | None) -> str:
+    return "None" if name is None else shortened(name)
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(names)
