@@ -29,9 +29,10 @@ MAY_IMPORT = {
     "convert": BASE | {"rerank"},
     "search": BASE | {"rerank", "index"},
     "evaluation": BASE | {"rerank", "index", "search"},
+    "serve": BASE | {"rerank", "index", "search"},
     "training": BASE | {"rerank", "convert", "evaluation"},
     "__main__": {"cli"},
-    "cli": BASE | {"rerank", "index", "search", "evaluation", "convert", "training"},
+    "cli": BASE | {"rerank", "index", "search", "serve", "evaluation", "convert", "training"},
 }
 """What each package knows of the others; every package also knows itself."""
 
@@ -47,11 +48,13 @@ IMPORTERS = {
     "botocore": ("cli/demo.py", "index/storage/credentials.py"),
     "bm25s": ("training/",),
     "charset_normalizer": ("index/parsing/charset.py",),
+    "fastapi": ("serve/",),
     "filelock": ("convert/store.py",),
     "huggingface_hub": ("convert/hub.py", "convert/hub_errors.py", "convert/steps.py"),
     "ir_measures": ("evaluation/measures.py",),
     "kreuzberg": ("index/parsing/parse_office.py",),
     "lance": ("index/table/",),
+    "mcp": ("serve/mcp.py",),
     "ml_dtypes": ("convert/safetensors_files.py",),
     "numpy": ("rerank/", "index/", "evaluation/", "convert/", "training/"),
     "obstore": (
@@ -62,9 +65,13 @@ IMPORTERS = {
     ),
     "onnx": ("convert/", "training/"),
     "onnxruntime": ("rerank/runtimes.py",),
+    "opentelemetry": ("serve/tracing.py",),
     "openvino": ("rerank/runtimes.py",),
     "pandas": ("types.py",),
     "pathspec": ("index/sources/patterns.py",),
+    "prometheus_client": ("serve/metrics.py",),
+    "pydantic": ("serve/",),
+    "pydantic_core": ("serve/",),
     "pyarrow": (
         "index/manifest.py",
         "index/parsing/parse_parquet.py",
@@ -73,6 +80,7 @@ IMPORTERS = {
     "pypdfium2": ("index/parsing/parse_pdf.py",),
     "rich": ("cli/",),
     "safetensors": ("convert/safetensors_files.py", "training/"),
+    "starlette": ("serve/",),
     "scipy": ("evaluation/calibrate.py",),
     "selectolax": ("index/parsing/parse_html.py",),
     "tokenizers": ("convert/tokenizer_files.py", "rerank/tokenization.py"),
@@ -80,6 +88,7 @@ IMPORTERS = {
     "transformers": ("training/",),
     "Stemmer": ("training/",),
     "typer": ("cli/",),
+    "uvicorn": ("serve/",),
     "wordllama": ("index/embedders/static.py",),
 }
 """Where a package from outside may be imported; `require` counts as an import."""
