@@ -40,12 +40,8 @@ def serve(
     ] = None,
 ) -> None:
     """Serve models and indexes over HTTP, in the dialects of other rerankers."""
-    require("fastapi", "serve")
-    require("uvicorn", "serve")
-    from resift.serve.options import ServeOptions
-    from resift.serve.server import serve as run
-
-    options = ServeOptions(
+    server = require("resift.serve.server", "serve")
+    options = server.ServeOptions(
         models=tuple(model or ()),
         indexes=tuple(index or ()),
         host=host,
@@ -57,4 +53,4 @@ def serve(
         max_queue_tokens=max_queue_tokens,
         allowed_hosts=tuple(allowed_host or ()),
     )
-    raise typer.Exit(run(options, lambda line: typer.echo(line)))
+    raise typer.Exit(server.serve(options, typer.echo))

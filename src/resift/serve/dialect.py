@@ -6,10 +6,11 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.exceptions import HTTPException
 
 from resift.errors import shown
 from resift.serve.problems import Kind, Problem, problem_of
@@ -98,8 +99,7 @@ def noted_problem(error: Exception) -> Problem:
 def validation_problem(error: RequestValidationError) -> Problem:
     """The first fault of a body as one line: the field, what was found, what was expected."""
     first = error.errors()[0]
-    names = [str(part) for part in first["loc"] if part not in ("body", "query", "path")]
-    field = ".".join(names) or None
+    field = ".".join(str(part) for part in first["loc"][1:]) or None  # after "body" or "query"
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return Problem(Kind.malformed, f"the body is not JSON: {first['ctx']['error']}")
