@@ -33,6 +33,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 _LONGEST = [
+    "tests/serve/test_image.py",
     "tests/storage/test_killed.py",
     "tests/convert/test_make.py",
     "tests/cli/test_odd_files.py",

@@ -137,10 +137,14 @@ def test_flags_of_settings_are_true_or_false(name: str) -> None:
         Settings(storage="s3")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["rank", "score_candidates", "score", "explain", "precompute"])
+@pytest.mark.parametrize(
+    "method",
+    ["rank", "score_candidates", "score", "explain", "precompute", "cut", "dropped"],
+)
 def test_arguments_of_a_reranker(tiny: Reranker, method: str) -> None:
     call = getattr(tiny, method)
-    needed = {"query": "red", "documents": TEXTS, "document": "red sky. Blue."}
+    needed: dict[str, Any] = {"query": "red", "documents": TEXTS, "document": "red sky. Blue."}
+    needed |= {"texts": TEXTS, "max_tokens": 3}
     names = names_of(call)
     needed = {name: value for name, value in needed.items() if name in names}
     for name in names:

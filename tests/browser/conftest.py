@@ -1,14 +1,20 @@
 """A browser that stays on this machine: Chromium, where it and playwright are installed."""
 
+import asyncio
 import shutil
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from resift import Index, Reranker
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from resift.serve.service import Service
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -48,3 +54,73 @@ def page(browser: "Browser") -> Iterator["Page"]:
 
 def _is_elsewhere(url: str) -> bool:
     return (urlsplit(url).hostname or "") not in HERE
+
+
+@pytest.fixture(scope="package")
+def service(in_one_runtime: Reranker, tmp_path_factory: pytest.TempPathFactory) -> "Service":
+    """The models ``bundled`` and ``second``, and the index ``handbook`` of `serving.HANDBOOK`."""
+    pytest.importorskip("fastapi")
+    from browser.serving import HANDBOOK
+    from resift.serve.admission import Admission
+    from resift.serve.service import Service
+
+    folder = tmp_path_factory.mktemp("served")
+    for name, text in HANDBOOK.items():
+        (folder / name).write_text(text)
+    index = Index(tmp_path_factory.mktemp("index") / "handbook")
+    index.sync(str(folder))
+    models = {"bundled": in_one_runtime, "second": in_one_runtime}
+    return Service(models, {"handbook": index}, Admission())
+
+
+@pytest.fixture(scope="package")
+def server(service: "Service") -> Iterator[str]:
+    """The URL of a running server."""
+    from serve.running import running
+
+    with running(service) as url:
+        yield url
+
+
+class Held:
+    """Rankings wait until `go` is set, searches after their first stage."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.started: list[str] = []
+        self.cancelled: list[str] = []
+
+    async def wait(self, query: str) -> None:
+        """Wait in the server's event loop."""
+        self.started.append(query)
+        try:
+            while not self.go.is_set():
+                await asyncio.sleep(0.005)
+        except asyncio.CancelledError:
+            self.cancelled.append(query)
+            raise
+
+
+@pytest.fixture
+def held(service: "Service", monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
+    """Holds the server's answers back until its `go` is set."""
+    held = Held()
+    rank, search = service.rank, service.search
+
+    async def held_rank(query: str, *args: Any, **options: Any) -> Any:
+        await held.wait(query)
+        return await rank(query, *args, **options)
+
+    async def held_search(
+        query: str, *, on_first_stage: Callable[[Any], Awaitable[None]], **options: Any
+    ) -> Any:
+        async def then_wait(ranking: Any) -> None:
+            await on_first_stage(ranking)
+            await held.wait(query)
+
+        return await search(query, on_first_stage=then_wait, **options)
+
+    monkeypatch.setattr(service, "rank", held_rank)
+    monkeypatch.setattr(service, "search", held_search)
+    yield held
+    held.go.set()

@@ -253,3 +253,13 @@ def test_the_order_is_by_what_the_hits_say_it_is(bundled: Reranker) -> None:
 def test_a_depth_below_one_is_refused(bundled: Reranker) -> None:
     with pytest.raises(InputError, match="depth=0"):
         bundled.score_candidates(DELETING, ["a text"]).ranking(depth=0)
+
+
+def test_the_receipt_counts_what_became_of_each_document(bundled: Reranker) -> None:
+    documents = [*POOL, "", "word " * 2_000]
+    done = bundled.rank(QUERY, documents, top_n=3).receipt
+    assert (done.depth, done.scored, done.cut) == (42, 41, 1)
+    assert (done.skipped, done.late, done.failed) == (1, 0, 0)
+    late = bundled.rank(QUERY, documents, top_n=3, budget_ms=0).receipt
+    assert late.depth == late.scored + late.skipped + late.late + late.failed
+    assert late.late == 41 - late.scored > 0

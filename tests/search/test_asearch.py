@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift.errors import InputError
+from resift.errors import InputError, VersionGone
 from resift.index.table.snapshot import View
 from resift.search.call import Clock
 from resift.search.index import Index
@@ -183,3 +183,77 @@ def test_a_cancelled_clock_ends_every_wait() -> None:
     clock.wait_for([NEVER])
     assert clock.remaining_ms() == 0
     clock.wait_for([NEVER, NEVER], first=True)
+
+
+def test_500_searches_that_wait_for_the_reranker_hold_no_thread(folder: Path) -> None:
+    reranker = AsyncRanker()
+    reranker.may_end = False
+    index = index_at(folder, reranker)
+
+    async def search() -> Ranking:
+        waiting = [asyncio.create_task(index.asearch("dog")) for _ in range(500)]
+        while not reranker.started.is_set():
+            await asyncio.sleep(0.01)
+        other = await index.asearch("dog", rerank=False)
+        assert not any(task.done() for task in waiting)
+        reranker.may_end = True
+        rankings = await asyncio.gather(*waiting)
+        assert all(ranking.hits == rankings[0].hits for ranking in rankings)
+        return other
+
+    assert len(asyncio.run(asyncio.wait_for(search(), 120))) == 3
+
+
+def test_a_search_that_gets_no_thread_in_time_ends_with_its_budget(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_at(folder)
+    with Gate() as gate:
+        monkeypatch.setattr(View, "lexical", gate.hold(View.lexical))
+
+        async def search() -> Ranking:
+            blocking = [asyncio.create_task(index.asearch("dog", rerank=False)) for _ in range(32)]
+            while gate.calls < 16:
+                await asyncio.sleep(0.01)
+            ranking = await index.asearch("dog", rerank=False, budget_ms=50)
+            gate.open()
+            await asyncio.gather(*blocking)
+            return ranking
+
+        ranking = asyncio.run(asyncio.wait_for(search(), 120))
+    assert ranking.receipt.partial and len(ranking) == 0
+    assert "time was up before" in (ranking.receipt.reason or "")
+
+
+def test_the_first_stage_is_told_before_the_reranker_begins(folder: Path) -> None:
+    reranker = AsyncRanker()
+    told: list[tuple[Ranking, bool]] = []
+
+    async def tell(ranking: Ranking) -> None:
+        told.append((ranking, reranker.started.is_set()))
+
+    index = index_at(folder, reranker)
+    ranking = asyncio.run(index.asearch("dog", top_n=2, on_first_stage=tell))
+    ((first, reranking),) = told
+    assert not reranking and len(first) == 2
+    assert {hit.status for hit in first} == {"not_reranked"}
+    assert first.receipt.version == ranking.receipt.version == 1
+    assert {hit.id for hit in ranking} <= {hit.id for hit in index.search("dog")}
+
+
+def test_a_search_whose_version_is_gone_reads_the_newest_in_a_loop_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = index_at(folder)
+    real = View.lexical
+    calls = []
+
+    def gone_once(view: View, *arguments: Any, **options: Any) -> Any:
+        calls.append(view)
+        if len(calls) == 1:
+            raise VersionGone("version 1 was deleted", 1)
+        return real(view, *arguments, **options)
+
+    monkeypatch.setattr(View, "lexical", gone_once)
+    ranking = asyncio.run(index.asearch("dog", rerank=False, mode="lexical"))
+    assert len(ranking) and ranking.receipt.notes == ("version 1 was gone: the newest was read",)

@@ -1,5 +1,4 @@
-"""Proves that bodies are bounded in bytes and time, that keys are asked for, and that a caller who
-goes away stops costing."""
+"""Proves that bodies are bounded, keys are asked for, and a caller who goes away stops costing."""
 
 import asyncio
 import json
@@ -247,7 +246,10 @@ def test_a_connection_that_closes_stops_the_ranking(service: Service) -> None:
     body = json.dumps({"query": "office", "documents": documents}).encode()
     with running(service) as url:
         connection = raw(url)
-        head = f"POST /v1/rank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        head = (
+            "POST /v1/rank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
         connection.sendall(head.encode() + body)
         wait_until(lambda: service.admission.open_calls == 1)
         connection.close()

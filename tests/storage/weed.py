@@ -155,9 +155,9 @@ def _command(binary: Path, folder: Path, ports: dict[str, int]) -> list[str]:
     return [str(binary), "server", *flags, "-filer", "-s3"]
 
 
-def free_ports() -> dict[str, int]:
-    """Find eight free ports, held open together so that none is given twice."""
-    names = [*_PORTS, *(f"{name}.grpc" for name in _PORTS)]
+def free_ports(*more: str) -> dict[str, int]:
+    """Find eight free ports and `more`, held open together so that none is given twice."""
+    names = [*_PORTS, *(f"{name}.grpc" for name in _PORTS), *more]
     sockets = [socket.socket() for _ in names]
     try:
         for socket_ in sockets:

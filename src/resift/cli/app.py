@@ -15,6 +15,7 @@ from resift.cli import (
     index,
     judge,
     maintenance,
+    mcp,
     models,
     rerank,
     rerank_run,
@@ -62,6 +63,7 @@ app.command("demo", cls=Verb)(demo.demo)
 app.command("index", cls=Verb)(index.index)
 app.command("search", cls=Verb)(search.search)
 app.command("serve", cls=Verb)(serve.serve)
+app.command("mcp", cls=Verb)(mcp.mcp)
 app.command("versions", cls=Verb)(maintenance.versions)
 app.command("rollback", cls=Verb)(maintenance.rollback)
 app.command("cleanup", cls=Verb)(maintenance.cleanup)

@@ -25,6 +25,7 @@ from resift.rerank.request import Request, Steps, T
 from resift.rerank.state import CallState, DocumentState
 from resift.rerank.text_tokens import Wanted
 from resift.rerank.tuning import Tuning
+from resift.rerank.watchers import Watchers
 from resift.rerank.worker import CLOSED, Worker
 from resift.types import LongDocuments, Precomputed
 
@@ -80,6 +81,11 @@ class Engine:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._model is None
+
+    @property
+    def watchers(self) -> Watchers:
+        """Those who are told of each batch."""
+        return self._worker.watchers
 
     def close(self) -> None:
         """End the threads, close the cache's file and release the model; open calls fail."""

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import pairwise
@@ -31,6 +32,7 @@ from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
+from resift.rerank.lengths import cut, dropped, taken
 from resift.rerank.many import check_many
 from resift.rerank.models import load_model
 from resift.rerank.options import (
@@ -50,6 +52,7 @@ from resift.rerank.verify import (
     reference_logits,
     reference_pairs,
 )
+from resift.rerank.watchers import Watch
 from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import DocumentLike, Explanation, LongDocuments, Precomputed, Ranking
 
@@ -145,6 +148,19 @@ class Reranker:
     def fingerprint(self) -> str:
         """16 hex digits that identify everything that decides a logit."""
         return self._manifest.fingerprint
+
+    @property
+    def max_tokens(self) -> int:
+        """The most tokens that the model reads at once, special tokens included.
+
+        They are of a query and a document together; a late-interaction model reads so many of each.
+        """
+        return self._manifest.max_tokens
+
+    @property
+    def quantisation(self) -> str:
+        """How the model's weights are stored, from its manifest: a text for people."""
+        return self._manifest.quantisation
 
     @property
     def precomputes_states(self) -> bool:
@@ -348,6 +364,36 @@ class Reranker:
         states = checked_flag("states", states)
         texts = [full_text(candidate) for candidate in as_candidates(documents)]
         return self._engine.precompute(texts, self.fingerprint, states)
+
+    def cut(self, texts: Iterable[str], max_tokens: int) -> list[str]:
+        """The beginning of each text that has at most `max_tokens` of the model's tokens.
+
+        A string with lone surrogates, or what is no string, stays as it is.
+        """
+        return cut(self._engine.model, texts, max_tokens)
+
+    def dropped(self, query: str, texts: Iterable[str]) -> list[int]:
+        """How many tokens of each text `rank` would cut off; 0 for a text that is read whole.
+
+        Of a text of thousands of characters there may be more. Raises `QueryError` for a query that
+        `rank` refuses.
+        """
+        return dropped(self._engine.model, check_query(query), texts)
+
+    def room(self, query: str) -> int:
+        """How many tokens of a document `rank` reads at most with this query.
+
+        A cross-encoder reads both together, so that a longer query leaves less. Raises `QueryError`
+        for a query that `rank` refuses.
+        """
+        return self.max_tokens - taken(self._engine.model, check_query(query))
+
+    def watched(self, watch: Watch) -> AbstractContextManager[None]:
+        """A context in which `watch` is called after each batch of any call.
+
+        The thread that runs the model calls it: it has to be quick, and must not raise.
+        """
+        return self._engine.watchers.watched(watch)
 
     def verify(self) -> Verification:
         """Compare the model's logits on this machine with its reference logits.

@@ -200,6 +200,8 @@ def _receipt(
         windows=sum(row.windows for row in rows),
         mostly_unknown=sum(row.unknown_share > MOSTLY for row in rows),
         query_prompt=scored._manifest.query_prompt,
+        late=statuses.count("late") + len(unread),
+        failed=statuses.count("failed"),
     )
 
 

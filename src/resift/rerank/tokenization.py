@@ -262,9 +262,13 @@ def pad(rows: Sequence[TokenRow]) -> dict[str, Ids]:
     return feeds
 
 
-def _too_long(tokens: int, counted: bool, room: int) -> QueryError:
+class QueryTooLong(QueryError):
+    """A query that is longer than the model reads."""
+
+
+def _too_long(tokens: int, counted: bool, room: int) -> QueryTooLong:
     prefix = "" if counted else "over "
-    return QueryError(
+    return QueryTooLong(
         f"query: {prefix}{tokens} tokens, but this model has room for {room} beside a document; "
         "the query is never cut, so shorten it"
     )

@@ -20,6 +20,7 @@ from resift.rerank.precompute import EncodedDocument
 from resift.rerank.request import Request
 from resift.rerank.state import DocumentState
 from resift.rerank.tuning import Throughput, Tuning
+from resift.rerank.watchers import Watchers
 
 IDLE_S = 1.0
 """An idle thread ends after this time; the next call starts another."""
@@ -62,6 +63,7 @@ class Worker(BackgroundThread):
     ) -> None:
         """`max_state_bytes` is the memory for token states of all requests together."""
         self.throughput = Throughput()
+        self.watchers = Watchers()
         self._model = model
         self._max_state_bytes = max_state_bytes
         self._max_waiting_tokens = max_waiting_tokens
@@ -148,14 +150,17 @@ class Worker(BackgroundThread):
             self._scatter(pairs)
 
     def _measure(self, pairs: Sequence[_Pair], seconds: float) -> None:
-        """Add a batch to the throughput. Later stages take time, but read states and no tokens.
+        """Tell of a batch, and add it to the throughput.
 
-        Documents with precomputed states do not count.
+        Later stages take time, but read states and no tokens. Documents with precomputed states do
+        not count for the throughput.
         """
+        stage = pairs[0].request.stage
+        self.watchers.tell(stage, [len(pair.document.row.ids) for pair in pairs], seconds)
         lengths = [len(pair.document.row.ids) for pair in pairs if not pair.document.precomputed]
         if not lengths:
             return
-        is_first = pairs[0].request.stage == 0
+        is_first = stage == 0
         tokens = sum(lengths) if is_first else 0
         self.throughput.add(tokens, seconds * len(lengths) / len(pairs))
         if is_first and self._tuning is not None:

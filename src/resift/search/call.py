@@ -117,6 +117,17 @@ class Clock:
             if first or not done or self._cancelled in done:
                 return
 
+    async def wait_to_open_in_loop(self, stage: str, job: "Future[T]", event: str) -> T:
+        """`wait_to_open` in an event loop."""
+        if not job.done():
+            opening = asyncio.wrap_future(job)
+            with self.stage(stage):
+                await self.wait_in_loop(opening)
+            if not opening.done():
+                raise Late(f"time was up before {event}")
+            return opening.result()
+        return job.result()
+
     async def wait_in_loop(self, job: "asyncio.Future[Any]", grace_ms: float = 0.0) -> None:
         """Wait in an event loop until a job is done, or the budget and `grace_ms` are over."""
         remaining_ms = self.remaining_ms()

@@ -70,10 +70,11 @@ def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranki
 async def _retrieve(call: SearchCall, threads: Background) -> Retrieved:
     """The first stage in one of `threads`; nothing if none was free before time was up."""
     job = threads.run(lambda: retrieve(call))
-    await call.clock.wait_in_loop(asyncio.wrap_future(job))
-    if job.cancel():
+    retrieved = asyncio.wrap_future(job)
+    await call.clock.wait_in_loop(retrieved)
+    if not retrieved.done() and job.cancel():
         return nothing_retrieved(call, "time was up before the search began")
-    return await asyncio.wrap_future(job)
+    return await retrieved
 
 
 def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
@@ -95,12 +96,8 @@ async def _arerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
         return first_stage_ranking(call.query, candidates, call.options.top_n)
     try:
         _check_time(call, candidates)
-        if not loading.done():
-            with call.clock.stage("load"):
-                await call.clock.wait_in_loop(asyncio.wrap_future(loading))
-        if not loading.done():
-            raise Late("time was up before the reranker was loaded")
-        return await _aranked(call, candidates, loading.result())
+        reranker = await call.clock.wait_to_open_in_loop("load", loading, "the reranker was loaded")
+        return await _aranked(call, candidates, reranker)
     except Exception as error:
         return _without_reranking(call, candidates, error)
 

@@ -35,6 +35,7 @@ class Admission:
         self.max_tokens = max_tokens
         self.waiting_tokens = 0
         self.open_calls = 0
+        self.refused = 0
         self._tokens, self._seconds = _FIRST_TOKENS, _FIRST_SECONDS
         self._measured_until = 0.0
 
@@ -77,6 +78,7 @@ class Admission:
         if budget_ms is not None:
             excess_s = max(excess_s, self.seconds(total) - budget_ms / 1000)
         if excess_s > 0:
+            self.refused += 1
             raise Overloaded(self.waiting_tokens, excess_s)
 
 

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 import resift
 from resift.rerank.reranker import Reranker
@@ -17,7 +18,10 @@ from resift.serve.dialect import noted_problem
 from resift.serve.dialects import choose
 from resift.serve.gate import Gate
 from resift.serve.keys import Keys
-from resift.serve.logs import log_request
+from resift.serve.mcp_endpoint import PATH as MCP_PATH
+from resift.serve.mcp_endpoint import MCPEndpoint
+from resift.serve.observer import Observed, Observer
+from resift.serve.observer import router as metrics_router
 from resift.serve.options import ServeOptions
 from resift.serve.page import page
 from resift.serve.service import Service
@@ -30,11 +34,21 @@ WARM_UP_WORDS = (8, 60, 150, 300, 500)
 
 def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI:
     """The server as an ASGI app. Opens a service of `options` at its start, unless it gets one."""
+    observer = Observer()
+
+    async def the_service() -> Service:
+        opened: Service = app.state.service
+        return opened
+
+    agents = MCPEndpoint(options, the_service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             app.state.service = await _opened(app, options, service, stack)
+            stack.enter_context(observer.watching(app.state.service))
+            _run_until_end(stack, observer.keep_fresh())
+            await stack.enter_async_context(agents.running())
             yield
 
     app = FastAPI(
@@ -45,14 +59,21 @@ def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        # FastAPI's would have paths, queries and the messages of exceptions; tracing.py has ours.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.service = None
-    for router in (native.router, *choose.routers(), probes.router, page.router):
+    app.state.service, app.state.observer = None, observer
+    routers = (native.router, *choose.routers(), probes.router, metrics_router, page.router)
+    for router in routers:
         app.include_router(router)
+    app.router.routes.append(Route(MCP_PATH, agents))
     app.add_exception_handler(HTTPException, _answer_error)
     app.add_exception_handler(Exception, _answer_error)
     keys = None if options.keys is None else Keys(options.keys)
-    app.add_middleware(Gate, dialect_of=choose.dialect_of, on_finished=log_request, keys=keys)
+    app.add_middleware(
+        Gate, dialect_of=choose.dialect_of, on_finished=observer.on_finished, keys=keys
+    )
+    app.add_middleware(Observed)
     return app
 
 
@@ -68,9 +89,13 @@ async def _opened(
         service.open_indexes(),
         *(asyncio.to_thread(warm_up, reranker) for reranker in service.models.values()),
     )
-    renewing = asyncio.create_task(service.keep_renewed())
-    stack.push_async_callback(_ended, renewing)
+    _run_until_end(stack, service.keep_renewed())
     return service
+
+
+def _run_until_end(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run work beside the requests, and cancel it at the end of the stack."""
+    stack.push_async_callback(_ended, asyncio.create_task(work))
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
@@ -87,9 +112,7 @@ def warm_up(reranker: Reranker) -> None:
 
 async def _answer_error(request: Request, error: Exception) -> Response:
     """The answer to a path or method that is not there, and to a fault outside of routes."""
-    return choose.dialect_of(request.url.path).response(noted_problem(error))
-
-
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document of the whole server."""
-    return app.openapi()
+    response = choose.dialect_of(request.url.path).response(noted_problem(error))
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response

@@ -1,4 +1,4 @@
-"""The part of a request that all dialects share: its time limit, and one question to the service."""
+"""The part of a request that all dialects share: its time limit and its question to the service."""
 
 import math
 from collections.abc import Sequence
@@ -31,19 +31,39 @@ class Call:
         *,
         model: str | None = None,
         budget_ms: float | None = None,
+        max_tokens_per_doc: int | None = None,
+        truncate: bool = True,
         **options: Any,
     ) -> Ranking:
-        """The ranking, within the shorter of the two budgets. Raises as `Service.rank` does."""
-        if len(documents) > MAX_DOCUMENTS:
-            raise RequestProblem(
-                Kind.too_large,
-                f"{len(documents):,} documents: at most {MAX_DOCUMENTS:,} are accepted",
-                "documents",
-            )
+        """The ranking, within the shorter of the two budgets. Raises as `Service.rank` does.
+
+        Of documents that are strings, `max_tokens_per_doc` (None or 0: all) keeps the beginning.
+        Without `truncate`, one that is longer than the model reads raises `TooLong`.
+        """
+        _check_count(len(documents))
         budget_ms = shorter(self.budget_ms, budget_ms)
         return await self.service.rank(
-            query, documents, model=model, budget_ms=budget_ms, **options
+            query,
+            documents,
+            model=model,
+            budget_ms=budget_ms,
+            max_tokens_per_doc=max_tokens_per_doc,
+            truncate=truncate,
+            **options,
         )
+
+    async def rank_each(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Sequence[DocumentLike]],
+        *,
+        budget_ms: float | None = None,
+        **options: Any,
+    ) -> list[Ranking]:
+        """A ranking of the documents of each query, as one call. Options are those of `rank`."""
+        _check_count(sum(map(len, documents)))
+        budget_ms = shorter(self.budget_ms, budget_ms)
+        return await self.service.rank_each(queries, documents, budget_ms=budget_ms, **options)
 
 
 def the_call(request: Request) -> Call:
@@ -65,6 +85,15 @@ def shorter(first: float | None, second: float | None) -> float | None:
     """The shorter of two budgets; None is no limit."""
     given = [budget for budget in (first, second) if budget is not None]
     return min(given, default=None)
+
+
+def _check_count(documents: int) -> None:
+    if documents > MAX_DOCUMENTS:
+        raise RequestProblem(
+            Kind.too_large,
+            f"{documents:,} documents: at most {MAX_DOCUMENTS:,} are accepted",
+            "documents",
+        )
 
 
 def _positive(name: str, text: str | None, factor: float) -> float | None:

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from resift.errors import shown
 from resift.serve.problems import Kind, Problem, problem_of
+from resift.serve.record import note_problem
 from resift.serve.responses import JSON, retry_after
 
 _log = logging.getLogger("resift")
@@ -85,15 +86,20 @@ def read_json(body: bytes) -> Any:
 
 def noted_problem(error: Exception) -> Problem:
     """The problem of a request that raised; faults of the server go to the log."""
+    problem = _problem(error)
+    note_problem(problem.kind)
+    if problem.kind is Kind.failed:
+        _log.error("a request failed: %s", type(error).__name__, exc_info=error)
+    return problem
+
+
+def _problem(error: Exception) -> Problem:
     match error:
         case RequestValidationError():
             return validation_problem(error)
         case HTTPException():
             return Problem(_kind_of_status(error.status_code), str(error.detail))
-    problem = problem_of(error)
-    if problem.kind is Kind.failed:
-        _log.error("a request failed: %s", type(error).__name__, exc_info=error)
-    return problem
+    return problem_of(error)
 
 
 def validation_problem(error: RequestValidationError) -> Problem:

@@ -30,7 +30,7 @@ BODY_S = 30.0
 GONE = 499
 """The status in logs and metrics of a caller that went away before the answer."""
 
-OPEN_PATHS = ("/health", "/ready", "/ping", "/", "/page/")
+OPEN_PATHS = ("/health", "/tei/health", "/ready", "/ping", "/", "/page/")
 """Paths that need no key: probes, and a page that has no data of its own."""
 
 
@@ -165,6 +165,7 @@ class _Exchange:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.request_id = given if given.isprintable() and 0 < len(given) <= 100 else uuid4().hex
+        scope["resift.request_id"] = self.request_id
         length = headers.get("content-length", "")
         self.declared_bytes = int(length) if length.isdecimal() and len(length) < 20 else 0
 

@@ -66,6 +66,16 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorAnswer} for status in (400, 401, 404, 408, 413, 422, 429, 500, 503)
 }
 
+_EVENTS = {
+    "type": "object",
+    "description": "An event; data is JSON: hits and receipt, a whole answer, or an error.",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"type": "string", "enum": ["first_stage", "ranking", "error"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
 router = APIRouter(prefix="/v1", tags=["native"], route_class=DIALECT.route_class())
 
 BudgetMs = Annotated[
@@ -200,7 +210,10 @@ async def rank(body: Annotated[RankBody, Body(openapi_examples=RANK)], call: The
 @router.post(
     "/search",
     summary="Search an index",
-    responses={200: {"model": SearchAnswer}, **ERRORS},
+    responses={
+        200: {"model": SearchAnswer, "content": {"text/event-stream": {"schema": _EVENTS}}},
+        **ERRORS,
+    },
     response_class=JSON,
 )
 async def search(

@@ -1,4 +1,4 @@
-"""What can go wrong with a request, in kinds. Each dialect has its own status and body for a kind."""
+"""What can go wrong with a request, in kinds. Each dialect has a status and a body for a kind."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,10 +8,12 @@ from resift.errors import (
     InputError,
     ModelError,
     Overloaded,
+    QueryError,
     RerankerClosed,
     ResiftError,
     StoreError,
 )
+from resift.rerank.tokenization import QueryTooLong
 
 
 class Kind(StrEnum):
@@ -24,7 +26,7 @@ class Kind(StrEnum):
     empty = "empty"
     """No documents."""
     too_long = "too_long"
-    """More tokens than the model reads, and the caller wants no cut."""
+    """A query of more tokens than the model reads, or a document that the caller wants uncut."""
     unauthorized = "unauthorized"
     """The key is missing or not known."""
     forbidden = "forbidden"
@@ -66,6 +68,21 @@ class UnknownModel(InputError):
     """The body names a model that this server does not have."""
 
 
+class TooLong(InputError):
+    """A document has more tokens than the model reads, and the caller wants no cut.
+
+    `index` is its place in the list. `dropped` tokens, or of a very long document more, are beyond
+    the `max_tokens` that the model reads of it and the query.
+    """
+
+    def __init__(self, index: int, dropped: int, max_tokens: int) -> None:
+        super().__init__(
+            f"documents[{index}]: {max_tokens + dropped} tokens with the query, but this model "
+            f"reads {max_tokens}; shorten it, or let it be cut"
+        )
+        self.index, self.dropped, self.max_tokens = index, dropped, max_tokens
+
+
 class UnknownIndex(InputError):
     """The request names an index that this server does not have."""
 
@@ -78,14 +95,12 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case RequestProblem():
             return error.problem
-        case UnknownModel():
-            return Problem(Kind.unknown_model, str(error), "model")
-        case UnknownIndex() | IndexNotFound():
+        case InputError():
+            return _input_problem(error)
+        case IndexNotFound():
             return Problem(Kind.not_found, str(error), "index")
         case Overloaded():
             return Problem(Kind.overloaded, str(error), retry_after_s=error.retry_after_s)
-        case InputError():
-            return Problem(Kind.invalid, str(error))
         case RerankerClosed():
             return Problem(Kind.unavailable, "the server stops; ask again")
         case StoreError():
@@ -93,3 +108,18 @@ def problem_of(error: Exception) -> Problem:
         case ModelError() | ResiftError():
             return Problem(Kind.failed, str(error))
     return Problem(Kind.failed, FAILED)
+
+
+def _input_problem(error: InputError) -> Problem:
+    match error:
+        case UnknownModel():
+            return Problem(Kind.unknown_model, str(error), "model")
+        case UnknownIndex():
+            return Problem(Kind.not_found, str(error), "index")
+        case TooLong():
+            return Problem(Kind.too_long, str(error), "documents")
+        case QueryTooLong():
+            return Problem(Kind.too_long, str(error), "query")
+        case QueryError():
+            return Problem(Kind.invalid, str(error), "query")
+    return Problem(Kind.invalid, str(error))

@@ -5,34 +5,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic_core import to_json
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 
 from resift.plain_json import plain
 from resift.types import Receipt
 
 
-class JSON(Response):
+class JSON(JSONResponse):
     """A JSON response. NaN becomes null, and metadata of other types becomes text."""
-
-    media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Serialise; what pydantic does not know is made plain first."""
         try:
             return to_json(content, inf_nan_mode="null", fallback=plain)
         except ValueError:  # a lone surrogate in metadata
-            return to_json(_encodable(plain(content)), inf_nan_mode="null")
+            return to_json(encodable(plain(content)), inf_nan_mode="null")
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """The same with U+FFFD in place of lone surrogates."""
     match value:
         case str():
             return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         case Mapping():
-            return {_encodable(key): _encodable(entry) for key, entry in value.items()}
+            return {encodable(key): encodable(entry) for key, entry in value.items()}
         case list():
-            return [_encodable(entry) for entry in value]
+            return [encodable(entry) for entry in value]
     return value
 
 
@@ -42,7 +40,7 @@ def retry_after(seconds: float) -> str:
 
 
 def receipt_headers(receipt: Receipt) -> dict[str, str]:
-    """Timings in ms under the names of TEI's headers, and what was left out.
+    """Timings in whole ms under the names of TEI's headers, and what was left out.
 
     ``x-partial`` and ``x-notes`` are ours: they are there only if there is something to say.
     """
@@ -50,7 +48,7 @@ def receipt_headers(receipt: Receipt) -> dict[str, str]:
     headers = {
         "x-compute-type": f"cpu+{receipt.runtime}",
         "x-compute-tokens": str(receipt.tokens),
-        "x-compute-time": _ms(timings.get("score", 0.0)),
+        "x-compute-time": _ms(timings.get("total", 0.0)),  # TEI has the total under two names
         "x-tokenization-time": _ms(timings.get("tokenise", 0.0)),
         "x-queue-time": _ms(timings.get("wait", 0.0)),
         "x-inference-time": _ms(timings.get("score", 0.0)),
@@ -83,4 +81,4 @@ def header_text(text: str) -> str:
 
 
 def _ms(value: float) -> str:
-    return f"{value:.1f}"
+    return str(int(value))

@@ -1,10 +1,15 @@
 """Runs the app: one process, or several that share a socket and are replaced when they die."""
 
 import asyncio
+import logging
 import os
+import signal
 import socket
+import sys
+import threading
 from collections.abc import Callable
 from functools import partial
+from multiprocessing import parent_process
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,7 +18,8 @@ from uvicorn.supervisors import Multiprocess
 from resift.cores import cores
 from resift.errors import InputError
 from resift.serve.app import create_app
-from resift.serve.logs import log_to_stderr
+from resift.serve.logs import log_to_stderr, logging_to_stderr
+from resift.serve.metrics import forget_process, shared_by_processes
 from resift.serve.options import ServeOptions
 from resift.serve.protocol import Protocol
 from resift.serve.service import BUNDLED, Service
@@ -27,6 +33,8 @@ START_S = 120.0
 
 Announce = Callable[[str], None]
 
+_log = logging.getLogger("resift")
+
 
 def serve(options: ServeOptions, announce: Announce) -> int:
     """Serve until SIGTERM or Ctrl-C, then answer open requests and end; returns the exit code.
@@ -36,9 +44,17 @@ def serve(options: ServeOptions, announce: Announce) -> int:
     """
     listener = _listen(options)
     port = listener.getsockname()[1]
-    if options.workers > 1:
-        return _serve_in_processes(options, listener, lambda: announce(_line(options, port)))
-    log_to_stderr()
+    with logging_to_stderr():
+        if options.workers > 1:
+            return _serve_in_processes(options, listener, lambda: announce(_line(options, port)))
+        return _serve_in_this_process(options, listener, announce)
+
+
+def _serve_in_this_process(
+    options: ServeOptions, listener: socket.socket, announce: Announce
+) -> int:
+    port = listener.getsockname()[1]
+    _end_on_sigterm()
     service = Service.open(options.models, options.indexes)
     service.admission.max_tokens = options.max_queue_tokens
     try:
@@ -71,13 +87,14 @@ async def _serve(server: uvicorn.Server, listener: socket.socket) -> int:
 
 
 class _Supervisor(Multiprocess):
-    """Worker processes; announces when all of them serve."""
+    """Worker processes; announces when all of them serve, and notes which have ended."""
 
     def __init__(
         self, config: uvicorn.Config, sockets: list[socket.socket], on_ready: Callable[[], None]
     ) -> None:
         super().__init__(config, sockets)
         self._on_ready = on_ready
+        self._running: set[int] = set()
 
     def init_processes(self) -> None:
         super().init_processes()
@@ -85,7 +102,20 @@ class _Supervisor(Multiprocess):
             if not process.wait_until_ready(START_S, self.should_exit):
                 self.should_exit.set()
                 return
+        self._running = self._processes_now()
         self._on_ready()
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace processes that have died, and leave their state out of the metrics."""
+        super().keep_subprocess_alive()
+        running = self._processes_now()
+        for ended in self._running - running:
+            _log.warning("worker process %d has ended", ended)
+            forget_process(ended)
+        self._running = running
+
+    def _processes_now(self) -> set[int]:
+        return {process.pid for process in self.processes if process.pid is not None}
 
 
 def _serve_in_processes(
@@ -93,20 +123,38 @@ def _serve_in_processes(
 ) -> int:
     Service.check(options.models, options.indexes)
     config = _config(options, partial(worker_app, options))
-    supervisor = _Supervisor(config, [listener], on_ready)
-    supervisor.run()
+    with shared_by_processes():
+        _Supervisor(config, [listener], on_ready).run()
     return 0
 
 
 def worker_app(options: ServeOptions) -> FastAPI:
     """The app of a worker process, which gets its share of the cores."""
-    log_to_stderr()
     os.environ.setdefault("RESIFT_THREADS", str(max(cores() // options.workers, 1)))
     return create_app(options)
 
 
+class _Config(uvicorn.Config):
+    """The configuration of each process."""
+
+    def configure_logging(self) -> None:
+        """Called first in a worker process, and once in its parent."""
+        if parent_process() is not None:
+            log_to_stderr()
+            _end_on_sigterm()
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the process in order, so that all log lines are written.
+
+    uvicorn raises it again when it has ended, and its default kills the process on the spot.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+
+
 def _config(options: ServeOptions, app: object) -> uvicorn.Config:
-    return uvicorn.Config(
+    return _Config(
         app,  # type: ignore[arg-type]  # an app or a factory
         factory=not isinstance(app, FastAPI),
         http=Protocol,

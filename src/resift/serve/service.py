@@ -9,13 +9,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from resift.errors import InputError, ResiftError, shortened
+from resift.errors import InputError, ResiftError, shortened, shown
 from resift.index.background import Background
 from resift.index.table.rows import Passage
 from resift.rerank.candidates import check_query
+from resift.rerank.deadline import Deadline
 from resift.rerank.reranker import Reranker
 from resift.search.index import Index
 from resift.serve.admission import Admission, estimated_tokens
+from resift.serve.lengths import Lengths
 from resift.serve.problems import UnknownIndex, UnknownModel
 from resift.settings import Settings
 from resift.types import DocumentLike, Explanation, Ranking, Receipt
@@ -28,7 +30,7 @@ RENEW_S = 5.0
 SEARCH_TOKENS = 150
 """Estimated tokens of one candidate of a search, whose text is not known yet."""
 
-Observe = Callable[[Receipt], None]
+Observe = Callable[[str, Receipt], None]
 
 _log = logging.getLogger("resift")
 
@@ -37,15 +39,15 @@ _log = logging.getLogger("resift")
 class Service:
     """Models and indexes by name; the first of each is the default.
 
-    `observe` is told the receipt of each ranking. Raises `UnknownModel` and `UnknownIndex` for names
-    that are not there, `Overloaded` for work that would wait too long, and what `Reranker.rank` and
-    `Index.search` raise.
+    `observe` gets "rank" or "search" and the receipt of each ranking. Raises `UnknownModel` and
+    `UnknownIndex` for names that are not there, `Overloaded` for work that would wait too long,
+    `TooLong`, and what `Reranker.rank` and `Index.search` raise.
     """
 
     models: Mapping[str, Reranker]
     indexes: Mapping[str, Index]
     admission: Admission
-    observe: Observe = lambda receipt: None
+    observe: Observe = lambda operation, receipt: None
     _background: Background = field(default_factory=lambda: Background(8, "resift-service"))
 
     @classmethod
@@ -62,7 +64,7 @@ class Service:
         for a name that is given twice, and what `Reranker` and `Index` raise.
         """
         settings = settings or Settings.load()
-        named = _named(models or [settings.model or BUNDLED], lambda model: model)
+        named = _named("model", models or [settings.model or BUNDLED], lambda model: model)
         rerankers = {
             alias: Reranker(None if model == BUNDLED else model, settings=_for(model, settings))
             for alias, model in named.items()
@@ -70,15 +72,15 @@ class Service:
         first = next(iter(rerankers.values()))
         opened = {
             alias: Index(uri, settings=settings, reranker=first)
-            for alias, uri in _named(indexes, _last_part).items()
+            for alias, uri in _named("index", indexes, _last_part).items()
         }
         return cls(rerankers, opened, admission or Admission())
 
     @staticmethod
     def check(models: Sequence[str], indexes: Sequence[str]) -> None:
         """Raise `InputError` for names that `open` would refuse; loads nothing."""
-        _named(models, lambda model: model)
-        _named(indexes, _last_part)
+        _named("model", models, lambda model: model)
+        _named("index", indexes, _last_part)
 
     def close(self) -> None:
         """Release all models and indexes."""
@@ -117,12 +119,71 @@ class Service:
         budget_ms: float | None = None,
         **options: Any,
     ) -> Ranking:
-        """`Reranker.arank` with a model by name, once it is admitted."""
+        """`Reranker.arank` with a model by name, once it is admitted.
+
+        Of documents that are strings, `max_tokens_per_doc` keeps the beginning. Without `truncate`,
+        a string that is longer than the model reads raises `TooLong`, and nothing is ranked.
+        """
         reranker = self.reranker(model)
         tokens = estimated_tokens(query, map(_text, documents))
         with self.admission.admit(tokens, budget_ms):
-            ranking = await reranker.arank(query, documents, budget_ms=budget_ms, **options)
-        self.observe(ranking.receipt)
+            return await self._rank(reranker, query, documents, budget_ms, **options)
+
+    async def rank_each(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[Sequence[DocumentLike]],
+        *,
+        model: str | None = None,
+        budget_ms: float | None = None,
+        max_tokens_per_doc: Sequence[int | None] | None = None,
+        **options: Any,
+    ) -> list[Ranking]:
+        """`rank` of the documents of each query, at the same time and admitted as one call.
+
+        `max_tokens_per_doc` has a number for each query.
+        """
+        reranker = self.reranker(model)
+        limits = max_tokens_per_doc or [None] * len(queries)
+        lists = list(zip(queries, documents, limits, strict=True))
+        tokens = sum(estimated_tokens(query, map(_text, texts)) for query, texts, _ in lists)
+        with self.admission.admit(tokens, budget_ms):
+            tasks = [
+                asyncio.ensure_future(
+                    self._rank(
+                        reranker, query, texts, budget_ms, max_tokens_per_doc=limit, **options
+                    )
+                )
+                for query, texts, limit in lists
+            ]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    async def _rank(
+        self,
+        reranker: Reranker,
+        query: str,
+        documents: Sequence[DocumentLike],
+        budget_ms: float | None,
+        *,
+        max_tokens_per_doc: int | None = None,
+        truncate: bool = True,
+        **options: Any,
+    ) -> Ranking:
+        deadline = Deadline(budget_ms)
+        lengths = Lengths(reranker, self._background, deadline)
+        windows = options.get("long_documents") == "windows"
+        if max_tokens_per_doc and (windows or max_tokens_per_doc < reranker.max_tokens):
+            documents = await lengths.cut(documents, max_tokens_per_doc)
+        if not truncate:
+            await lengths.check(query, documents)
+        remaining_s = deadline.remaining_s
+        budget_ms = None if remaining_s is None else remaining_s * 1000
+        ranking = await reranker.arank(query, documents, budget_ms=budget_ms, **options)
+        self.observe("rank", ranking.receipt)
         return ranking
 
     async def search(
@@ -144,7 +205,7 @@ class Service:
             ranking = await opened.asearch(
                 query, budget_ms=budget_ms, on_first_stage=on_first_stage, **options
             )
-        self.observe(ranking.receipt)
+        self.observe("search", ranking.receipt)
         return ranking
 
     async def explain(
@@ -198,7 +259,7 @@ class Service:
         return await asyncio.wrap_future(self._background.run(work))
 
 
-def _named(names: Iterable[str], default: Callable[[str], str]) -> dict[str, str]:
+def _named(option: str, names: Iterable[str], default: Callable[[str], str]) -> dict[str, str]:
     """Alias → name, in order."""
     named: dict[str, str] = {}
     for entry in names:
@@ -206,9 +267,11 @@ def _named(names: Iterable[str], default: Callable[[str], str]) -> dict[str, str
         if not equals or "/" in alias:  # a URI may have an equals sign
             alias, name = default(entry), entry
         if not alias or not name:
-            raise InputError(f"{entry!r}: expected a name, or ALIAS=NAME")
+            raise InputError(f"{option}={shown(entry)}: expected a name, or ALIAS=NAME")
         if alias in named:
-            raise InputError(f"{alias}: given twice; name one of them, as ALIAS={name}")
+            raise InputError(
+                f"{option}={shortened(alias)}: given twice; name one of them, as ALIAS={name}"
+            )
         named[alias] = name
     return named
 
@@ -232,7 +295,7 @@ def _get(named: Mapping[str, Any], name: str | None) -> Any:
 def _text(document: DocumentLike) -> object:
     if isinstance(document, Mapping):
         return document.get("text")
-    return document if isinstance(document, str) else document.text
+    return document if isinstance(document, str) else getattr(document, "text", None)
 
 
 def _shown(name: str | None) -> str:

@@ -1,0 +1,190 @@
+"""Packing hits into a context: within its budget, in rank order, with citations, nothing twice."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from resift.errors import InputError
+from resift.search.context import MAX_NAME_TOKENS, extract, heading, name_of, pack, readable
+from resift.search.token_counts import count_tokens
+from resift.types import Citation, Hit
+from search.hits import TEXTS, cited, hit, ranked
+
+VACATION = "Your manager approves vacation. Ask two weeks before."
+OFFICE = "The office is closed on Sundays."
+URI = "s3://handbook/rules.md"
+
+
+def test_a_source_has_a_number_a_title_and_where_it_is_and_then_its_text() -> None:
+    context = pack(
+        ranked(
+            cited(VACATION, URI, heading="Vacation", page=3),
+            cited(OFFICE, "s3://handbook/office.csv", row=7),
+        ),
+        1000,
+    )
+    assert context.text == (
+        f"[1] Title — Vacation ({URI}, page 3)\n{VACATION}\n\n"
+        f"[2] Title (s3://handbook/office.csv, row 7)\n{OFFICE}"
+    )
+    assert context.tokens == count_tokens(context.text)
+    assert [source.number for source in context.sources] == [1, 2]
+    assert context.sources[0].citation is not None and context.sources[0].citation.uri == URI
+    assert not context.sources[0].is_cut and context.left_out == 0
+
+
+def test_without_a_citation_the_id_names_a_text_that_has_no_title() -> None:
+    context = pack(ranked(hit(VACATION, title="Rules"), hit(OFFICE, id="office")), 1000)
+    assert context.text == f"[1] Rules\n{VACATION}\n\n[2] office\n{OFFICE}"
+
+
+def test_a_ranking_without_hits_gives_an_empty_context() -> None:
+    context = pack(ranked(), 100)
+    assert (context.text, context.tokens, context.sources, context.left_out) == ("", 0, (), 0)
+
+
+def test_hits_without_text_are_skipped_and_not_counted() -> None:
+    context = pack(ranked(hit(""), hit(" \n\0"), hit(OFFICE)), 100)
+    assert context.text == f"[1] id\n{OFFICE}" and context.left_out == 0
+
+
+def test_a_hit_that_does_not_fit_is_cut_round_its_best_sentence() -> None:
+    best = "Your manager approves vacation, and so does the head of your department."
+    text = f"{OFFICE} {'The kitchen is clean. ' * 20}{best} {OFFICE}"
+    budget = count_tokens(f"[1] id … {best} …")
+    context = pack(ranked(hit(text), query="who approves vacation"), budget)
+    assert context.text == f"[1] id\n… {best} …"
+    assert context.sources[0].is_cut
+    assert pack(ranked(hit(text), query="who approves vacation"), budget - 8).left_out == 1
+
+
+def test_the_span_of_a_hit_says_where_its_best_part_is() -> None:
+    text = f"{VACATION} {'The kitchen is clean. ' * 20}{OFFICE}"
+    span = (text.index(OFFICE), len(text))
+    context = pack(ranked(hit(text, span=span), query="who approves vacation"), 22)
+    assert context.text.endswith(OFFICE) and VACATION[:10] not in context.text
+
+
+def test_a_hit_that_is_cut_leaves_tokens_for_the_next() -> None:
+    long = "The kitchen is clean. " * 500
+    context = pack(ranked(hit(long), hit(long), hit(OFFICE)), 1_000)
+    tokens = [count_tokens(block) for block in context.text.split("\n\n")]
+    assert len(tokens) == 3 and context.text.endswith(OFFICE)
+    assert 450 < tokens[0] < 505 and 180 < tokens[1] < 255
+
+
+def test_hits_that_do_not_fit_are_counted_and_shorter_ones_after_them_are_not_lost() -> None:
+    names = "s3://" + "folder/" * 40
+    context = pack(ranked(cited(OFFICE, names), hit(OFFICE), hit(VACATION * 3)), 20)
+    assert context.text == f"[1] id\n{OFFICE}" and context.left_out == 2
+
+
+def test_passages_that_overlap_have_the_shared_text_once() -> None:
+    document = f"{OFFICE} {VACATION} The kitchen is clean."
+    first = cited(document[:60], URI, 0)
+    second = cited(document[33:], URI, 33)
+    context = pack(ranked(first, second), 1000)
+    assert context.text.split("\n")[1] == document[:60]
+    assert context.text.split("\n")[-1] == f"… {document[60:].strip()}"
+    assert [source.is_cut for source in context.sources] == [False, True]
+
+
+def test_a_passage_that_is_there_already_is_no_source_and_not_left_out() -> None:
+    whole = cited(f"{OFFICE} {VACATION}", URI)
+    context = pack(ranked(whole, cited(VACATION, URI, len(OFFICE) + 1)), 1000)
+    assert len(context.sources) == 1 and context.left_out == 0
+    assert context.text.count(VACATION) == 1
+
+
+def test_of_a_passage_that_surrounds_one_the_longer_rest_is_there() -> None:
+    document = f"{OFFICE} {VACATION} {'The kitchen is clean. ' * 3}"
+    inner = cited(VACATION, URI, len(OFFICE) + 1)
+    context = pack(ranked(inner, cited(document, URI)), 1000)
+    assert context.text.endswith(
+        "… The kitchen is clean. The kitchen is clean. The kitchen is clean."
+    )
+
+
+def test_text_of_a_passage_that_was_cut_away_is_shown_by_the_next_one() -> None:
+    text = f"{VACATION} {'The kitchen is clean. ' * 200}"
+    first = cited(text, URI)
+    extracts, _ = extract(ranked(first, first, query="vacation"), 500, lambda number, hit: 10)
+    assert [part.text[:8] for part in extracts] == [VACATION[:8], "… The ki"]
+    assert extracts[0].end <= extracts[1].start
+
+
+def test_the_same_text_in_two_documents_is_there_twice() -> None:
+    context = pack(ranked(cited(OFFICE, "s3://a"), cited(OFFICE, "s3://b")), 1000)
+    assert len(context.sources) == 2
+
+
+def test_a_citation_that_is_not_of_the_text_hides_nothing() -> None:
+    citation = Citation(URI, URI, 0, 10_000)
+    context = pack(ranked(hit(OFFICE, citation=citation), hit(VACATION, citation=citation)), 1000)
+    assert len(context.sources) == 2
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "10", None, True])
+def test_a_budget_is_a_whole_number_from_1(value: object) -> None:
+    with pytest.raises(InputError, match="max_tokens="):
+        pack(ranked(hit(OFFICE)), value)  # type: ignore[arg-type]
+
+
+def test_names_are_one_line_without_controls_and_not_too_long() -> None:
+    citation = Citation("s3://a\nb\0", "d", 0, len(OFFICE), heading="Part\t\x1b[31mone")
+    line = heading(1, hit(OFFICE, title="A\0 title\n[2] \ud800", citation=citation))
+    assert line == "[1] A title [2] \ufffd — Part [31mone (s3://a b )"
+    assert count_tokens(name_of("word " * 100_000)) <= MAX_NAME_TOKENS
+    assert name_of("word " * 100_000).endswith("word…")
+
+
+def test_a_heading_that_is_the_title_is_not_repeated() -> None:
+    assert heading(1, cited(OFFICE, URI, heading="Title")) == f"[1] Title ({URI})"
+
+
+def test_readable_text_has_no_controls_or_hidden_letters_and_the_same_length() -> None:
+    text = "a\0b\ud800c\u202ed\x9be\U000e0041f\tg\nh é"
+    assert readable(text) == "a b\ufffdc d e f\tg\nh é"
+
+
+def _hits() -> st.SearchStrategy[list[Hit]]:
+    """Passages of two documents that may overlap, and texts without a citation."""
+
+    def passage(text: str, name: str, start: int, length: int) -> Hit:
+        whole = text * 3
+        return cited(whole[start : start + length], name, min(start, len(whole)))
+
+    passages = st.builds(
+        passage,
+        TEXTS,
+        st.sampled_from(["s3://a", "s3://b"]),
+        st.integers(0, 200),
+        st.integers(0, 900),
+    )
+    others = st.builds(lambda text, title: hit(text, title=title), TEXTS, TEXTS)
+    return st.lists(st.one_of(passages, others), max_size=6)
+
+
+@given(_hits(), st.integers(1, 300))
+def test_a_context_never_has_more_tokens_than_asked_for(hits: list[Hit], most: int) -> None:
+    context = pack(ranked(*hits, query="vacation"), most)
+    assert count_tokens(context.text) == context.tokens <= most
+    visible = sum(bool(readable(entry.text).strip()) for entry in hits)
+    assert len(context.sources) + context.left_out <= visible
+    if context.left_out == 0 and not any(entry.citation for entry in hits):
+        assert len(context.sources) == visible
+
+
+@given(TEXTS, st.lists(st.tuples(st.integers(0, 300), st.integers(1, 400)), max_size=6))
+def test_no_character_of_a_document_is_there_twice(
+    text: str, ranges: list[tuple[int, int]]
+) -> None:
+    hits = [cited(text[start : start + length], URI, start) for start, length in ranges]
+    extracts, _ = extract(ranked(*(hit for hit in hits if hit.text)), 200, lambda number, hit: 5)
+    seen: set[int] = set()
+    for part in extracts:
+        assert part.hit.citation is not None
+        start = part.hit.citation.start
+        characters = set(range(start + part.start, start + part.end))
+        assert not characters & seen
+        seen |= characters
