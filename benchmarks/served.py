@@ -1,4 +1,4 @@
-"""A server in a process of its own, and clients that cost little: the tools of serve*.py."""
+"""A server in a process of its own, and clients that cost little: the tools of serving*.py."""
 
 import json
 import os

@@ -171,8 +171,9 @@ def test_an_error_about_a_field_marks_it(served: "Page") -> None:
     assert served.locator("#documents").get_attribute("aria-invalid") == "true"
 
 
-def test_an_answer_that_is_none_of_the_servers_is_said_to(served: "Page") -> None:
-    served.route("**/v1/rank", lambda route: route.fulfill(status=502, body="<h1>proxy</h1>"))
+@pytest.mark.parametrize("body", ["<h1>proxy</h1>", '{"error": "Bad gateway"}', "null"])
+def test_an_answer_that_is_none_of_the_servers_is_said_to(served: "Page", body: str) -> None:
+    served.route("**/v1/rank", lambda route: route.fulfill(status=502, body=body))
     write(served, QUERY, TEXTS)
     served.keyboard.press("Control+Enter")
     said = served.get_by_role("alert").get_by_text("The server answered 502 without saying why.")
@@ -216,6 +217,8 @@ def test_a_new_request_replaces_the_one_before(served: "Page", held: Held, mode:
     served.get_by_label("Query").fill("vacation")
     served.get_by_label("Query").press("Enter")
     waits_for(served, held.cancelled, ["first"])
+    served.get_by_text("in the order before. Reranking …").wait_for()
+    assert served.locator("#results").is_visible()
     held.go.set()
     served.locator("#receipt").wait_for()
     assert held.started == ["first", "vacation"]

@@ -71,7 +71,7 @@ def test_every_field_and_button_has_a_name(served: "Page") -> None:
     assert nameless == []
     buttons = served.locator("button:visible, summary:visible").all_inner_texts()
     assert all(name.strip() for name in buttons)
-    levels = served.evaluate("""() => [...document.querySelectorAll("h1, h2, h3")]
+    levels = served.evaluate("""() => [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")]
         .map(heading => Number(heading.localName[1]))""")
     assert levels[0] == 1 and all(after - before <= 1 for before, after in pairwise(levels))
 

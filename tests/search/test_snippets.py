@@ -76,7 +76,7 @@ def test_of_a_very_long_text_the_part_round_the_span_is_looked_at() -> None:
     assert late is not None and late.start > len(text) - MAX_CHARACTERS
 
 
-@given(TEXTS, st.integers(1, 80), st.booleans(), st.data())
+@given(TEXTS, st.integers(3, 80), st.booleans(), st.data())
 def test_a_snippet_never_has_more_tokens_than_asked_for(
     text: str, most: int, has_span: bool, data: st.DataObject
 ) -> None:

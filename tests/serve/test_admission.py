@@ -26,7 +26,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr(admission.time, "perf_counter", clock.perf_counter)
+    monkeypatch.setattr("resift.serve.admission.time.perf_counter", clock.perf_counter)
     yield clock
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Caller:
         self.parts = list(parts)
         self.delay_s = delay_s
         self.gone = asyncio.Event()
-        self.sent: list[dict[str, Any]] = []
+        self.sent: list[MutableMapping[str, Any]] = []
 
     async def receive(self) -> dict[str, Any]:
         await asyncio.sleep(self.delay_s)
@@ -61,12 +61,13 @@ class Caller:
         await self.gone.wait()
         return {"type": "http.disconnect"}
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: MutableMapping[str, Any]) -> None:
         self.sent.append(message)
 
     @property
     def status(self) -> int | None:
-        return self.sent[0]["status"] if self.sent else None
+        status: int | None = self.sent[0]["status"] if self.sent else None
+        return status
 
 
 def scope(**headers: str) -> dict[str, Any]:
@@ -170,7 +171,8 @@ def test_a_request_keeps_its_id_and_an_odd_one_is_replaced() -> None:
         app, caller = App(), Caller(b"")
         app.may_answer.set()
         await gated(app, [])(scope(x_request_id=given), caller.receive, caller.send)
-        return dict(caller.sent[0]["headers"])[b"x-request-id"].decode()
+        headers: dict[bytes, bytes] = dict(caller.sent[0]["headers"])
+        return headers[b"x-request-id"].decode()
 
     assert asyncio.run(answered("mine-1")) == "mine-1"
     assert len(asyncio.run(answered("x" * 1_000))) == 32

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 
 from resift import Index
+from resift.errors import InputError
 from resift.rerank.watchers import BatchRun
 from resift.serve.admission import Admission
-from resift.serve.metrics import Metrics, by_status
+from resift.serve.metrics import Metrics, by_status, shared_by_processes
 from resift.serve.options import ServeOptions
 from resift.serve.problems import Kind
 from resift.serve.service import Service
@@ -235,6 +236,14 @@ def test_openmetrics_is_given_to_those_who_accept_it(url: str) -> None:
     assert response.text.endswith("# EOF\n") and "_created{" not in response.text
     plain = httpx2.get(f"{url}/metrics")
     assert plain.headers["content-type"].startswith("text/plain")
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(InputError, match=r"none.*No such file.*set TMPDIR"), shared_by_processes():
+        pass
 
 
 @linux_only

@@ -5,6 +5,7 @@ schemathesis makes the requests. Without its pytest plugin, which changes how al
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import schemathesis
@@ -57,7 +58,7 @@ def check(schema: schemathesis.BaseSchema, method: str, path: str, examples: int
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        def run(case: schemathesis.Case) -> None:
+        def run(case: "schemathesis.Case[Any]") -> None:
             # A valid body may still say what cannot be done: a query of spaces, an unknown model.
             case.call_and_validate(timeout=60, excluded_checks=[positive_data_acceptance])
 

@@ -14,12 +14,13 @@ from resift.serve.service import Service
 
 SCRIPTS = sorted(name for name in assets() if name.endswith(".js"))
 PATHS = ["/", *(f"/page/{name}" for name in sorted(assets()))]
+HERE = "http://localhost:8080"
 IMPORT = re.compile(r'(?:from|import) "\./([^"]+)"')
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(create_app(ServeOptions(), service)) as client:
+    with TestClient(create_app(ServeOptions(), service), HERE) as client:
         yield client
 
 
@@ -90,7 +91,7 @@ def test_an_unknown_file_is_an_error_of_one_line(client: TestClient) -> None:
 def test_the_page_needs_no_key_and_what_it_asks_does(service: Service, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text("a-key-of-a-caller-0001\n")
-    with TestClient(create_app(ServeOptions(keys=keys), service)) as client:
+    with TestClient(create_app(ServeOptions(keys=keys), service), HERE) as client:
         assert [client.get(path).status_code for path in PATHS] == [200] * len(PATHS)
         assert client.get("/v1/indexes").status_code == 401
 
@@ -102,3 +103,13 @@ def test_a_file_names_no_other_host_and_makes_no_markup_of_texts(name: str) -> N
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text)
     assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=\"|style=\"", text)
     assert text.count("\n") <= 300
+
+
+def test_a_page_elsewhere_cannot_pass_for_this_one(service: Service) -> None:
+    options = ServeOptions(allowed_hosts=("search.example",))
+    with TestClient(create_app(options, service), "http://evil.example:8080") as client:
+        for path in PATHS:
+            response = client.get(path)
+            assert (response.status_code, response.json()["error"]["kind"]) == (403, "forbidden")
+        assert "evil.example:8080" in response.json()["error"]["message"]
+        assert client.get("/", headers={"host": "search.example"}).status_code == 200

@@ -113,7 +113,7 @@ def test_a_new_version_of_an_index_is_taken_up_without_a_failed_request(tmp_path
     index = Index(tmp_path / "index")
     index.sync(str(docs))
     with started(tmp_path / "log", "--index", str(tmp_path / "index")) as server:
-        versions = []
+        versions: list[int] = []
         (docs / "dog.md").write_text("The dog is an animal.")
         syncing = threading.Thread(target=lambda: index.sync(str(docs)))
         syncing.start()

@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,6 @@ from resift.rerank.verify import (
     reference_logits,
     reference_pairs,
 )
-from resift.rerank.watchers import Watch
 from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import DocumentLike, Explanation, LongDocuments, Precomputed, Ranking
 
@@ -388,8 +387,8 @@ class Reranker:
         """
         return self.max_tokens - taken(self._engine.model, check_query(query))
 
-    def watched(self, watch: Watch) -> AbstractContextManager[None]:
-        """A context in which `watch` is called after each batch of any call.
+    def watched(self, watch: Callable[[Any], None]) -> AbstractContextManager[None]:
+        """A context in which `watch` gets a `resift.rerank.watchers.BatchRun` after each batch.
 
         The thread that runs the model calls it: it has to be quick, and must not raise.
         """

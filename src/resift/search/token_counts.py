@@ -28,7 +28,6 @@ _UNKNOWN = "[UNK]"
 _CONTINUED = "##"
 _SPACES_PER_TOKEN = 8
 _LOOK_BACK = 60  # characters, for white space to cut at
-_SPACES = re.compile(r"\s+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -41,7 +40,8 @@ def fitting(text: str, max_tokens: int, count: Count = count_tokens) -> int:
     """How many characters of a text's beginning have at most so many tokens.
 
     The cut is after a sentence if one ends in the second part of that beginning, else at white
-    space if that is near, else between characters as a reader sees them.
+    space if that is near, else between characters as a reader sees them. At least one character,
+    if it fits.
     """
     allowed = max_tokens
     while allowed > 0:
@@ -50,7 +50,7 @@ def fitting(text: str, max_tokens: int, count: Count = count_tokens) -> int:
         if tokens <= max_tokens:
             return end
         allowed = min(allowed - 1, allowed * max_tokens // tokens)
-    return 0
+    return int(bool(text) and 0 < max_tokens >= count(text[:1]))
 
 
 def _longest(text: str, max_tokens: int) -> int:
@@ -87,23 +87,21 @@ def _token_ends(text: str) -> Iterator[int]:
             piece = piece[:border] or piece
         last = 0
         for token, (start, end) in _tokens(piece):
-            known = 0 if token == _UNKNOWN else len(token.removeprefix(_CONTINUED))
-            yield from _spread(at + last, at + start, _skipped(piece[last:start]))
-            yield from _spread(at + start, at + end, max(end - start - known, 0) + (known > 0))
+            yield from _skipped(piece[last:start], at + last)
+            word = 0 if token == _UNKNOWN else len(token.removeprefix(_CONTINUED))
+            yield from range(at + min(start + max(word, 1), end), at + end + 1)
             last = end
-        yield from _spread(at + last, at + len(piece), _skipped(piece[last:]))
+        yield from _skipped(piece[last:], at + last)
         at += len(piece)
 
 
-def _spread(start: int, end: int, tokens: int) -> Iterator[int]:
-    """The ends of so many tokens in a range."""
-    return (start + (end - start) * number // tokens for number in range(1, tokens + 1))
-
-
-def _skipped(gap: str) -> int:
-    """What characters without a token count as."""
-    runs = [len(run) for run in _SPACES.findall(gap)]
-    return len(gap) - sum(runs) + sum(run // _SPACES_PER_TOKEN for run in runs)
+def _skipped(gap: str, at: int) -> Iterator[int]:
+    """The ends of what counts in a range without tokens that begins at `at`."""
+    spaces = 0
+    for end, sign in enumerate(gap, start=at + 1):
+        spaces = spaces + 1 if sign.isspace() else 0
+        if spaces % _SPACES_PER_TOKEN == 0:
+            yield end
 
 
 def _tokens(text: str) -> Iterator[tuple[str, tuple[int, int]]]:

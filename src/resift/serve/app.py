@@ -17,6 +17,7 @@ from resift.serve import native, probes
 from resift.serve.dialect import noted_problem
 from resift.serve.dialects import choose
 from resift.serve.gate import Gate
+from resift.serve.hosts import Hosts
 from resift.serve.keys import Keys
 from resift.serve.mcp_endpoint import PATH as MCP_PATH
 from resift.serve.mcp_endpoint import MCPEndpoint
@@ -63,6 +64,7 @@ def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service, app.state.observer = None, observer
+    app.state.hosts = Hosts(options)
     routers = (native.router, *choose.routers(), probes.router, metrics_router, page.router)
     for router in routers:
         app.include_router(router)

@@ -29,6 +29,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 import resift
+from resift.errors import InputError
 from resift.rerank.watchers import BatchRun
 from resift.search.index import Index
 from resift.serve.admission import Admission
@@ -268,8 +269,18 @@ def by_status(receipt: Receipt) -> dict[str, int]:
 
 @contextmanager
 def shared_by_processes() -> Iterator[None]:
-    """Let processes that start within the block share their metrics, in a folder of its own."""
-    with TemporaryDirectory(prefix="resift-metrics-") as folder:
+    """Let processes that start within the block share their metrics, in a folder of its own.
+
+    Raises `InputError` if no folder for temporary files can be written.
+    """
+    try:
+        temporary = TemporaryDirectory(prefix="resift-metrics-")
+    except OSError as error:
+        raise InputError(
+            f"{error.filename or 'a folder for temporary files'}: cannot be written "
+            f"({error.strerror}); several workers need one for their metrics: set TMPDIR"
+        ) from error
+    with temporary as folder:
         os.environ[FOLDER] = folder
         try:
             yield

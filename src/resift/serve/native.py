@@ -242,9 +242,9 @@ async def indexes(call: TheCall) -> list[IndexEntry]:
         entries.append(
             IndexEntry(
                 name=name,
-                version=version and version.number,
-                passages=version and version.passages,
-                created=version and version.created,
+                version=None if version is None else version.number,
+                passages=None if version is None else version.passages,
+                created=None if version is None else version.created,
             )
         )
     return entries

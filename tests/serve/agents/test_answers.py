@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resift.index.table.rows import Origin, Passage
@@ -86,7 +86,8 @@ def test_an_answer_to_a_reranking_fits(hits: list[Hit], reason: str | None, most
     assert len(shown) + answer.structured.get("left_out", 0) == len(hits)
 
 
-@given(TEXTS, TEXTS, TEXTS, BUDGETS, st.sampled_from([1, 40]))
+@settings(max_examples=40)
+@given(TEXTS, TEXTS, TEXTS, BUDGETS, st.sampled_from([1, 3]))
 def test_the_pieces_of_a_passage_fit_and_are_together_all_of_it(
     text: str, title: str, uri: str, most: int, times: int
 ) -> None:

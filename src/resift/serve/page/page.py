@@ -10,7 +10,9 @@ from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from resift.errors import shown
 from resift.serve.native import DIALECT
+from resift.serve.problems import Kind, RequestProblem
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -70,11 +72,16 @@ async def file(request: Request, name: str) -> Response:
 
 
 def _response(request: Request, name: str) -> Response:
+    host = request.headers.get("host")
+    if not request.app.state.hosts.accepts(host):
+        raise RequestProblem(
+            Kind.forbidden,
+            f"Host {shown(host)}: expected localhost, or a name that --allowed-host gives",
+        )
     asset = assets().get(name)
     if asset is None:
         raise HTTPException(404, "the page has no such file")
     headers = HEADERS | {"ETag": asset.etag}
-    known = request.headers.get("if-none-match", "")
-    if asset.etag in (tag.strip().removeprefix("W/") for tag in known.split(",")):
+    if asset.etag in request.headers.get("if-none-match", ""):  # its quotes delimit it
         return Response(status_code=304, headers=headers)
     return Response(asset.data, headers=headers, media_type=asset.kind)

@@ -1,6 +1,6 @@
 """Does a server under ten times its load answer every request, in time, in flat memory?
 
-    python benchmarks/serve_overload.py [--seconds 60] [--factor 10] [--budget-ms 2000]
+    python benchmarks/serving_overload.py [--seconds 60] [--factor 10] [--budget-ms 2000]
 
 First the server's capacity is measured with 16 connections. Then requests of 50 candidates arrive
 at `factor` times that rate, each on a connection of its own and with a budget, whether earlier ones

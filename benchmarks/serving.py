@@ -1,6 +1,6 @@
 """What does HTTP cost: time added to a request, throughput and p95 at 16 connections?
 
-    python benchmarks/serve.py [--rounds 5] [--requests 64] [--connections 16]
+    python benchmarks/serving.py [--rounds 5] [--requests 64] [--connections 16]
 
 Each request has 50 candidates of mixed length for the bundled model, all through the whole model,
 without caches. Rounds of the library (one caller, and 16 at once) and of the server are interleaved

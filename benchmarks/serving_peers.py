@@ -1,6 +1,6 @@
 """Requests per second and p95 beside infinity, on the same weights and the same machine.
 
-    python benchmarks/serve_peers.py --infinity BIN [--rounds 3] [--requests 32] [--connections 16]
+    python benchmarks/serving_peers.py --infinity BIN [--rounds 3] [--requests 32] [--connections 16]
 
 BIN is the command ``infinity_emb`` of an environment with ``infinity-emb[server,torch]``. Both serve
 a checkpoint in the shape of ms-marco-MiniLM-L6-v2 (random weights) and get the same requests of 50

@@ -1,6 +1,6 @@
 """How much memory does a server take, and does it grow over 100,000 requests?
 
-    python benchmarks/serve_memory.py [--passages 100000] [--requests 100000] [--work FOLDER]
+    python benchmarks/serving_memory.py [--passages 100000] [--requests 100000] [--work FOLDER]
 
 The server has the bundled model and an index of that many made-up passages (made once, in FOLDER),
 which it copies from SeaweedFS on loopback to its disk. One request in ten searches it with ten
