@@ -18,14 +18,14 @@ import time
 from typing import Any
 
 import numpy as np
-from served import NO_CACHES, SPREAD, TOKENS, Connection, bodies, load, served
 from served import CANDIDATES as COUNT
+from served import NO_CACHES, SPREAD, TOKENS, Connection, bodies, load, served
 
 os.environ.update(NO_CACHES)
 
-from manual_texts import texts  # noqa: E402 - after the environment is set
+from manual_texts import texts
 
-from resift import Reranker  # noqa: E402
+from resift import Reranker
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
 """Requests per second and p95 beside infinity, on the same weights and the same machine.
 
-    python benchmarks/serving_peers.py --infinity BIN [--rounds 3] [--requests 32] [--connections 16]
+    python benchmarks/serving_peers.py --infinity BIN [--rounds 3] [--requests 32]
 
-BIN is the command ``infinity_emb`` of an environment with ``infinity-emb[server,torch]``. Both serve
-a checkpoint in the shape of ms-marco-MiniLM-L6-v2 (random weights) and get the same requests of 50
-candidates at infinity's ``/rerank``. Rounds are interleaved, without caches; client and server share
-the cores. TEI has no package here. Needs ``pip install '.[hub,serve]'``, and torch
-and transformers to make the checkpoint once. Last line of stdout: JSON.
+BIN is the command ``infinity_emb`` of an environment with ``infinity-emb[server,torch]``. Both
+serve a checkpoint in the shape of ms-marco-MiniLM-L6-v2 (random weights) and get the same requests of 50
+candidates at infinity's ``/rerank``, over 16 connections. Rounds are interleaved, without caches;
+client and server share the cores. TEI has no package here. Needs ``pip install '.[hub,serve]'``,
+and torch and transformers to make the checkpoint once. Last line of stdout: JSON.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def _summary(values: list[float]) -> dict[str, object]:
 
 @contextmanager
 def infinity(command: str, checkpoint: Path) -> Iterator[int]:
-    """infinity at a free port, from its first answer to its end."""
+    """Infinity at a free port, from its first answer to its end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

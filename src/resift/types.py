@@ -132,8 +132,9 @@ class Receipt:
     """How a ranking was made, and which parts of the work were left out.
 
     Of `depth` candidates, `scored` have a logit; of `cut` a part was not read; `skipped` had no
-    text; `late` and `failed` have that `status` and no logit; `pruned` stopped at an early exit because they could not reach the `top_n` any more: they
-    keep that exit's logit and rank behind the others. `below_min_score` were scored and left out.
+    text; `late` and `failed` have that `status` and no logit; `pruned` stopped at an early exit
+    because they could not reach the `top_n` any more: they keep that exit's logit and rank behind
+    the others. `below_min_score` were scored and left out.
     `windowed` are longer than the model reads and were read in `windows`, together so many. With
     `exact`, no pruning was possible: it was switched off, there was no `top_n`, or the model has no
     exits. `partial` means that some candidates did not go through all stages for lack of time, or

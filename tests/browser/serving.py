@@ -51,7 +51,8 @@ def search(page: "Page", query: str) -> None:
 
 def hits(page: "Page") -> list["Locator"]:
     """The cards of the hits, in order."""
-    return page.locator("#hits > li").all()
+    cards: list[Locator] = page.locator("#hits > li").all()
+    return cards
 
 
 def keys(page: "Page") -> list[int]:

@@ -245,8 +245,8 @@ def waits_for(page: "Page", names: list[str], expected: list[str]) -> None:
 
 def test_hostile_texts_are_text(served: "Page") -> None:
     documents = [
-        {"id": f"{at} {one}", "title": one, "text": one, "metadata": one}
-        for at, one in enumerate(HOSTILE)
+        {"id": f"{at} {text}", "title": text, "text": text, "metadata": text}
+        for at, text in enumerate(HOSTILE)
     ]
     served.set_viewport_size({"width": 375, "height": 800})
     rank(served, HOSTILE[0], documents)

@@ -258,9 +258,9 @@ def test_a_server_without_an_index_ranks_texts(in_one_runtime: Reranker, page: "
 
 
 def test_an_index_that_is_not_open_yet_is_waited_for(served: "Page") -> None:
-    answers = [{"ready": False, "models": ["bundled"], "waiting_for": ["handbook"]}]
+    responses = [{"ready": False, "models": ["bundled"], "waiting_for": ["handbook"]}]
     served.route("**/ready", lambda route: (
-        route.fulfill(json=answers.pop()) if answers else route.continue_()
+        route.fulfill(json=responses.pop()) if responses else route.continue_()
     ))  # fmt: skip
     served.reload()
     served.get_by_text("Not open yet: handbook").wait_for()

@@ -73,6 +73,11 @@ def test_a_hit_that_is_cut_leaves_tokens_for_the_next() -> None:
     assert 450 < tokens[0] < 505 and 180 < tokens[1] < 255
 
 
+def test_the_last_hit_gets_all_that_remains() -> None:
+    long = "The kitchen is clean. " * 500
+    assert pack(ranked(hit(long)), 1_000).tokens > 980
+
+
 def test_hits_that_do_not_fit_are_counted_and_shorter_ones_after_them_are_not_lost() -> None:
     names = "s3://" + "folder/" * 40
     context = pack(ranked(cited(OFFICE, names), hit(OFFICE), hit(VACATION * 3)), 20)
@@ -121,7 +126,7 @@ def test_the_same_text_in_two_documents_is_there_twice() -> None:
 def test_a_citation_that_is_not_of_the_text_hides_nothing() -> None:
     citation = Citation(URI, URI, 0, 10_000)
     context = pack(ranked(hit(OFFICE, citation=citation), hit(VACATION, citation=citation)), 1000)
-    assert len(context.sources) == 2
+    assert [source.is_cut for source in context.sources] == [False, False]
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "10", None, True])
@@ -136,6 +141,7 @@ def test_names_are_one_line_without_controls_and_not_too_long() -> None:
     assert line == "[1] A title [2] \ufffd — Part [31mone (s3://a b )"
     assert count_tokens(name_of("word " * 100_000)) <= MAX_NAME_TOKENS
     assert name_of("word " * 100_000).endswith("word…")
+    assert count_tokens(name_of("word " * 300)) <= MAX_NAME_TOKENS
 
 
 def test_a_heading_that_is_the_title_is_not_repeated() -> None:

@@ -17,9 +17,9 @@ BEST = "Your manager approves vacation."
 
 
 def piece(text: str, query: str, max_tokens: int, span: tuple[int, int] | None = None) -> str:
-    found = snippet(text, query, max_tokens, span)
-    assert found is not None and text[found.start : found.end] == found.text
-    return found.text
+    piece = snippet(text, query, max_tokens, span)
+    assert piece is not None and text[piece.start : piece.end] == piece.text
+    return piece.text
 
 
 def test_the_sentence_with_the_rare_words_of_the_query_is_the_best() -> None:
@@ -30,7 +30,7 @@ def test_sentences_after_and_before_it_follow_in_turn() -> None:
     two, three = f"{BEST} Ask two weeks before.", f"The office has a kitchen. {BEST} Ask"
     assert piece(TEXT, QUERY, count_tokens(two)) == two
     assert piece(TEXT, QUERY, count_tokens(two) + 4) == two
-    assert piece(TEXT, QUERY, count_tokens(two) + 6).startswith(three)
+    assert piece(TEXT, QUERY, count_tokens(two) + 7).startswith(three)
     assert piece(TEXT, QUERY, 1000) == TEXT
 
 
@@ -48,6 +48,12 @@ def test_a_sentence_that_is_too_long_is_cut_after_a_word_and_shows_a_word_of_the
     sentence = "so " * 60 + "vacation is approved by the manager of the team"
     assert piece(sentence, "quantum", 4) == "so so so so"
     assert piece(sentence, "vacation", 4) == "vacation is approved by"
+
+
+def test_a_word_that_is_one_with_its_continuation_has_more_tokens_than_both() -> None:
+    text = "x" * 400 + "hello"
+    assert count_tokens(text) == 405 > count_tokens(text[:400]) + count_tokens(text[400:])
+    assert piece(text, "query", 402) == "x" * 400
 
 
 def test_another_form_of_a_word_matches_and_signs_of_cjk_match_one_by_one() -> None:
@@ -84,8 +90,8 @@ def test_a_snippet_never_has_more_tokens_than_asked_for(
     if has_span:
         start = data.draw(st.integers(0, len(text)))
         span = (start, data.draw(st.integers(start, len(text))))
-    found = snippet(text, "vacation 漢字", most, span)
-    assert (found is None) == (not text.strip())
-    if found is not None:
-        assert count_tokens(found.text) <= most
-        assert text[found.start : found.end] == found.text == found.text.strip() != ""
+    piece = snippet(text, "vacation 漢字", most, span)
+    assert (piece is None) == (not text.strip())
+    if piece is not None:
+        assert count_tokens(piece.text) <= most
+        assert text[piece.start : piece.end] == piece.text == piece.text.strip() != ""

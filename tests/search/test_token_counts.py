@@ -54,6 +54,7 @@ def test_the_cut_is_after_a_sentence_if_one_ends_near_else_after_a_word() -> Non
         text[: fitting(text, 14)]
         == "The manager approves it. Ask two weeks before the first day of"
     )
+    assert count_tokens("approves") == 2 and text[: fitting(text, 3)] == "The manager "
     assert fitting(text, 0) == 0
 
 

@@ -80,10 +80,10 @@ async def answer_a_question(client: Client) -> None:
     listed = await agent.call("list_indexes")
     name = next(entry["name"] for entry in listed["indexes"] if entry["name"] == "library")
 
-    found = await agent.call(
+    result = await agent.call(
         "search", 250, query="when are vacation days lost", index=name, where="title = 'Vacation'"
     )
-    (hit,) = found["passages"]
+    (hit,) = result["passages"]
     assert hit["cut"] and ANSWER in hit["text"] and hit["uri"].endswith("guide.md")
 
     pieces = await agent.read(hit["id"], 200, index=name)

@@ -1,7 +1,6 @@
 """A service with the bundled model under two names and an index of three documents."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

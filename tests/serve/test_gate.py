@@ -222,7 +222,7 @@ def test_slow_and_silent_connections_are_closed_and_others_served(
     with running(service) as url:
         slow = [raw(url) for _ in range(50)]
         for connection in slow[::2]:
-            connection.sendall(b"POST /v1/rank HTTP/1.1\r\nHost: x\r\n")
+            connection.sendall(b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\n")
         assert httpx2.get(f"{url}/health").status_code == 200
         for connection in slow:
             assert connection.recv(100) == b"", "it was not closed"
@@ -236,7 +236,7 @@ def test_the_next_request_of_a_connection_has_its_own_time(
     monkeypatch.setattr(protocol, "HEADERS_S", 0.5)
     with running(service) as url, raw(url) as connection:
         for _ in range(3):
-            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert connection.recv(10_000).startswith(b"HTTP/1.1 200")
         connection.sendall(b"GET /health HTTP/1.1\r\nHost:")
         assert connection.recv(100) == b""
@@ -249,7 +249,7 @@ def test_a_connection_that_closes_stops_the_ranking(service: Service) -> None:
     with running(service) as url:
         connection = raw(url)
         head = (
-            "POST /v1/rank HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            "POST /v1/rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
         connection.sendall(head.encode() + body)

@@ -24,7 +24,7 @@ def background() -> Background:
 
 
 class Recorder:
-    """Stands in for a reranker: halves each text, and notes what it was asked at a time."""
+    """Stands in for a reranker: cuts each text in two, and notes what it was asked at a time."""
 
     max_tokens = 512
 

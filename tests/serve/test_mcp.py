@@ -136,10 +136,10 @@ def test_requests_of_one_client_may_reach_different_processes(
 ) -> None:
     with running(with_library) as other:
         for version in (STATELESS, "2025-11-25"):
-            answers = [post(to, "rerank", {"query": "a", "documents": ["a", "b"]}, version).json()
+            replies = [post(to, "rerank", {"query": "a", "documents": ["a", "b"]}, version).json()
                        for to in (url, f"{other}/mcp", url)]  # fmt: skip
-            assert answers[0]["result"]["structuredContent"]["documents"]
-            assert answers[0] == answers[1] == answers[2]
+            assert replies[0]["result"]["structuredContent"]["documents"]
+            assert replies[0] == replies[1] == replies[2]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
@@ -155,6 +155,7 @@ def test_there_is_no_stream_and_no_session_to_end(url: str, method: str) -> None
         ("search", {"query": " \n"}, "query"),
         ("search", {}, "query: missing"),
         ("search", {"query": "a", "index": "x\ny"}, "index="),
+        ("search", {"query": "a", "x\ny" * 200: 1}, "x yx yx yx"),
         ("search", {"query": "a", "where": "lang ="}, "where, character 7: expected"),
         ("search", {"query": "a", "where": "langg = 'en'"}, "langg"),
         ("search", {"query": "a", "max_tokens": 10}, "max_tokens=10: Input should be greater"),
@@ -172,6 +173,7 @@ def test_a_call_that_cannot_be_answered_says_why_in_a_line(
     result = post(url, name, arguments, version).json()["result"]
     text = result["content"][0]["text"]
     assert result["isError"] and line in text and len(text.splitlines()) == 1
+    assert len(text) <= 400
     assert "structuredContent" not in result
 
 
@@ -185,8 +187,8 @@ def test_a_piece_beyond_the_end_is_an_error(
     agent: Callable[[Callable[[Agent], Awaitable[None]]], None],
 ) -> None:
     async def work(agent: Agent) -> None:
-        found = await agent.call("search", query="vacation", top_n=1)
-        await agent.call("read_passage", id=found["passages"][0]["id"], start=9_999)
+        result = await agent.call("search", query="vacation", top_n=1)
+        await agent.call("read_passage", id=result["passages"][0]["id"], start=9_999)
         assert agent.errors[0].startswith("start=9999: the passage has ")
 
     agent(work)

@@ -97,8 +97,8 @@ def test_explanations_windows_and_thresholds(client: Any) -> None:
     strongest = max(parts, key=lambda part: part["effect"] or 0)
     assert "0x80070005" in strongest["text"]
     assert len(answer["explanations"]) == 2 and answer["receipt"]["abstained"]
-    kept = client.post("/v1/rank", json={**body, "min_score": 0.9, "explain": 0}).json()
-    assert [hit["index"] for hit in kept["hits"]] in ([0], [])
+    above = client.post("/v1/rank", json={**body, "min_score": 0.9, "explain": 0}).json()
+    assert [hit["index"] for hit in above["hits"]] in ([0], [])
 
 
 def test_a_search_is_what_the_index_gives(client: Any, served_index: Index) -> None:

@@ -45,16 +45,16 @@ def test_one_line_says_where_it_is_and_what_it_has(tmp_path: Path, served_index:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_server_that_stops_answers_what_it_has_begun(tmp_path: Path, number: int) -> None:
     documents = [f"{row} " + "the office is closed on sundays " * 40 for row in range(300)]
-    answers: list[Any] = []
+    responses: list[Any] = []
     with started(tmp_path / "log") as server:
         body = {"query": "office", "documents": documents}
-        thread = threading.Thread(target=lambda: answers.append(ask(server.url, body)))
+        thread = threading.Thread(target=lambda: responses.append(ask(server.url, body)))
         thread.start()
         wait_for_open_call(server.url)
         code = server.stop(number)
         thread.join()
         assert code == (130 if number == signal.SIGINT else 0)
-    assert answers[0].status_code == 200 and len(answers[0].json()["hits"]) == 300
+    assert responses[0].status_code == 200 and len(responses[0].json()["hits"]) == 300
 
 
 def wait_for_open_call(url: str) -> None:

@@ -94,11 +94,11 @@ def test_500_open_calls_are_answered_or_refused_within_their_budgets(
         most = threading.active_count()
         return await asyncio.gather(*calls)
 
-    answers = asyncio.run(run())
+    results = asyncio.run(run())
     assert most <= threads + 4, "a call takes no thread"
-    refused = [result for result, _ in answers if isinstance(result, Overloaded)]
+    refused = [result for result, _ in results if isinstance(result, Overloaded)]
     assert 0 < len(refused) < CALLS and all(error.retry_after_s > 0 for error in refused)
-    assert max(took_ms for _, took_ms in answers) < BUDGET_MS + LATE_MS
+    assert max(took_ms for _, took_ms in results) < BUDGET_MS + LATE_MS
     assert service.admission.open_calls == 0 and service.admission.waiting_tokens == 0
 
 

@@ -126,7 +126,7 @@ def test_the_paths_of_the_page_are_paths_of_the_server() -> None:
     dialects = {path for path in known if path.count("/") > 1 and "rerank" in path}
     missing = {path for path in dialects - named if not path.startswith(("/v1/", "/v2/"))}
     assert missing == set(), "each path of a dialect is in the table"
-    assert f"`{'`, `'.join(OPEN_PATHS[:3])}` and the page need no key" in PROSE
+    assert f"`{'`, `'.join(OPEN_PATHS[:4])}` and the page need no key" in PROSE
 
 
 def test_limits_are_those_of_the_code() -> None:

@@ -36,7 +36,7 @@ def serve(
     ] = 500_000,
     allowed_host: Annotated[
         list[str] | None,
-        typer.Option(help="Another name of this server, for /mcp; may be repeated."),
+        typer.Option(help="Another name of this server, behind a proxy; may be repeated."),
     ] = None,
 ) -> None:
     """Serve models and indexes over HTTP, in the dialects of other rerankers."""

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,6 @@ from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
 from resift.index.sync import SyncConsent, last_source_options, sync
-from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
 from resift.index.versions.record import Version
@@ -41,10 +40,10 @@ from resift.search.options import (
     checked_days,
     checked_mode,
 )
-from resift.search.retrieval import Retrieved, retrieve
-from resift.search.two_stage import OnFirstStage, asearch, search
+from resift.search.retrieval import Retrieved, as_candidate, retrieve
+from resift.search.two_stage import asearch, search
 from resift.settings import Settings, checked_settings
-from resift.types import DEPTH, Hit, LongDocuments, Ranking
+from resift.types import DEPTH, Candidate, Hit, LongDocuments, Ranking
 
 _DAY_S = 86_400.0
 _KEEP_DAYS = 7.0
@@ -231,7 +230,7 @@ class Index:
         min_score: float | None = None,
         abstain_below: float | None = None,
         long_documents: LongDocuments = "cut",
-        on_first_stage: OnFirstStage | None = None,
+        on_first_stage: Callable[[Ranking], Awaitable[None]] | None = None,
     ) -> Ranking:
         """`search` without blocking the event loop; raises the same errors.
 
@@ -296,7 +295,7 @@ class Index:
         self._loader.load(checked_mode(mode), checked_flag("rerank", rerank))
 
     def open(self) -> Version:
-        """Open the version that searches read, and load their embedder; a first search is fast then.
+        """Open the version that searches read, and load its embedder, before the first search.
 
         Raises `IndexNotFound` and `StoreError` if it cannot be opened, and `ModelError`.
         """
@@ -316,11 +315,15 @@ class Index:
         """The version that searches read; None if none is open."""
         return self._loader.opened
 
-    def passage(self, passage_id: str) -> Passage | None:
-        """The passage with this id, as `Hit.id` has it; None if the version has none."""
+    def passage(self, passage_id: str) -> Candidate | None:
+        """The passage with this id, as `Hit.id` has it; None if the version has none.
+
+        It has a citation, and no rank or score.
+        """
         if not isinstance(passage_id, str):
             raise InputError(f"passage_id={shown(passage_id)}: expected text")
-        return self._read(lambda notes: self._loader.snapshot().result().view().find(passage_id))
+        row = self._read(lambda notes: self._loader.snapshot().result().view().find(passage_id))
+        return None if row is None else as_candidate(row)
 
     def close(self) -> None:
         """Release the open version and the loaded models; a later call opens them again.

@@ -267,17 +267,24 @@ def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> Scored:
     return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
+def as_candidate(
+    passage: Passage, rank: int | None = None, score: float | None = None
+) -> Candidate:
+    """A passage of an index, with its citation."""
+    return Candidate(
+        id=passage.id,
+        text=passage.text,
+        title=passage.title,
+        metadata=passage.metadata,
+        rank=rank,
+        score=score,
+        precomputed=passage.precomputed,
+        citation=citation_of(passage),
+    )
+
+
 def _candidates(passages: list[Passage], rows: Scored) -> list[Candidate]:
     return [
-        Candidate(
-            id=passage.id,
-            text=passage.text,
-            title=passage.title,
-            metadata=passage.metadata,
-            rank=rank,
-            score=score,
-            precomputed=passage.precomputed,
-            citation=citation_of(passage),
-        )
+        as_candidate(passage, rank, score)
         for rank, (passage, (_, score)) in enumerate(zip(passages, rows, strict=True), start=1)
     ]

@@ -79,10 +79,10 @@ async def _retrieve(call: SearchCall, threads: Background) -> Retrieved:
 
 def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
     loading = call.components.reranker
-    if loading is None:
+    if loading is None or not (candidates or _has_time(call)):
         return first_stage_ranking(call.query, candidates, call.options.top_n)
     try:
-        _check_time(call, candidates)
+        _check_time(call)
         event = "the reranker was loaded"
         reranker = call.clock.wait_to_open("load", loading, event)
         return _ranked(call, candidates, reranker)
@@ -92,20 +92,24 @@ def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
 
 async def _arerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
     loading = call.components.reranker
-    if loading is None:
+    if loading is None or not (candidates or _has_time(call)):
         return first_stage_ranking(call.query, candidates, call.options.top_n)
     try:
-        _check_time(call, candidates)
+        _check_time(call)
         reranker = await call.clock.wait_to_open_in_loop("load", loading, "the reranker was loaded")
         return await _aranked(call, candidates, reranker)
     except Exception as error:
         return _without_reranking(call, candidates, error)
 
 
-def _check_time(call: SearchCall, candidates: list[Candidate]) -> None:
-    """Raise `Late` if time is up."""
+def _has_time(call: SearchCall) -> bool:
     remaining_ms = call.clock.remaining_ms()
-    if candidates and remaining_ms is not None and remaining_ms <= 0:
+    return remaining_ms is None or remaining_ms > 0
+
+
+def _check_time(call: SearchCall) -> None:
+    """Raise `Late` if time is up."""
+    if not _has_time(call):
         raise Late("time was up before reranking")
 
 

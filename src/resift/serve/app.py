@@ -64,7 +64,6 @@ def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service, app.state.observer = None, observer
-    app.state.hosts = Hosts(options)
     routers = (native.router, *choose.routers(), probes.router, metrics_router, page.router)
     for router in routers:
         app.include_router(router)
@@ -73,7 +72,11 @@ def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI
     app.add_exception_handler(Exception, _answer_error)
     keys = None if options.keys is None else Keys(options.keys)
     app.add_middleware(
-        Gate, dialect_of=choose.dialect_of, on_finished=observer.on_finished, keys=keys
+        Gate,
+        dialect_of=choose.dialect_of,
+        on_finished=observer.on_finished,
+        keys=keys,
+        hosts=Hosts(options),
     )
     app.add_middleware(Observed)
     return app

@@ -14,7 +14,9 @@ from uuid import uuid4
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from resift.errors import shown
 from resift.serve.dialect import Dialect
+from resift.serve.hosts import Hosts
 from resift.serve.keys import Keys, bearer
 from resift.serve.problems import Kind, Problem, RequestProblem
 
@@ -29,6 +31,9 @@ BODY_S = 30.0
 
 GONE = 499
 """The status in logs and metrics of a caller that went away before the answer."""
+
+MCP = "/mcp"
+"""The path that checks its hosts, and origins, itself."""
 
 OPEN_PATHS = ("/health", "/tei/health", "/ready", "/ping", "/", "/page/")
 """Paths that need no key: probes, and a page that has no data of its own."""
@@ -57,6 +62,7 @@ class Gate:
         dialect_of: Callable[[str], Dialect],
         on_finished: Callable[[Finished], None],
         keys: Keys | None = None,
+        hosts: Hosts | None = None,
         max_body_bytes: int = MAX_BODY_BYTES,
         body_s: float = BODY_S,
     ) -> None:
@@ -64,6 +70,7 @@ class Gate:
         self._dialect_of = dialect_of
         self._on_finished = on_finished
         self._keys = keys
+        self._hosts = hosts
         self._max_body_bytes = max_body_bytes
         self._body_s = body_s
         self._bytes = 0
@@ -82,6 +89,7 @@ class Gate:
     async def _answer(self, exchange: "_Exchange", receive: Receive) -> None:
         scope = exchange.scope
         try:
+            self._check_host(scope)
             self._check_key(scope)
             body = await self._read(exchange, receive)
         except RequestProblem as error:
@@ -111,6 +119,15 @@ class Gate:
         finally:
             task.cancel()
             watch.cancel()
+
+    def _check_host(self, scope: Scope) -> None:
+        """Refuse a page elsewhere that points a name of its own at this machine."""
+        host = Headers(scope=scope).get("host")
+        if self._hosts is not None and scope["path"] != MCP and not self._hosts.accepts(host):
+            raise RequestProblem(
+                Kind.forbidden,
+                f"Host {shown(host)}: expected localhost, or a name that --allowed-host gives",
+            )
 
     def _check_key(self, scope: Scope) -> None:
         path = scope["path"]

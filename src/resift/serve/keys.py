@@ -5,7 +5,7 @@ import hmac
 from pathlib import Path
 
 from resift.errors import InputError
-from resift.files import read_regular
+from resift.files import read_regular, reason
 
 MAX_BYTES = 1 << 20
 MIN_CHARACTERS = 16
@@ -43,7 +43,7 @@ class Keys:
         try:
             state = self._path.stat()
         except OSError as error:
-            raise InputError(f"{self._path}: the keys cannot be read ({error.strerror})") from error
+            raise InputError(f"{self._path}: the keys cannot be read ({reason(error)})") from error
         return state.st_mtime_ns, state.st_size
 
     def _read(self) -> list[bytes]:

@@ -212,8 +212,8 @@ def _safe_message(error: BaseException) -> str:
 
 def _shortened(text: str) -> str:
     """The begin and the end of a long text."""
-    half = MAX_CHARACTERS // 2
-    return text if len(text) <= MAX_CHARACTERS else f"{text[:half]} … {text[-half:]}"
+    side = MAX_CHARACTERS // 2
+    return text if len(text) <= MAX_CHARACTERS else f"{text[:side]} … {text[-side:]}"
 
 
 def _log_warning(

@@ -30,6 +30,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 
 import resift
 from resift.errors import InputError
+from resift.files import reason
 from resift.rerank.watchers import BatchRun
 from resift.search.index import Index
 from resift.serve.admission import Admission
@@ -278,7 +279,7 @@ def shared_by_processes() -> Iterator[None]:
     except OSError as error:
         raise InputError(
             f"{error.filename or 'a folder for temporary files'}: cannot be written "
-            f"({error.strerror}); several workers need one for their metrics: set TMPDIR"
+            f"({reason(error)}); several workers need one for their metrics: set TMPDIR"
         ) from error
     with temporary as folder:
         os.environ[FOLDER] = folder

@@ -262,20 +262,15 @@ async def passage(
     index: Annotated[str | None, Query()] = None,
 ) -> Response:
     """The whole text of a passage, by the ``id`` of a hit."""
-    found = await call.service.passage(passage_id, index)
-    if found is None:
+    row = await call.service.passage(passage_id, index)
+    if row is None or row.citation is None:
         raise RequestProblem(Kind.not_found, "the index has no passage with this id", "passage_id")
     answer = {
-        "id": found.id,
-        "uri": found.origin.uri,
-        "title": found.title,
-        "heading": found.heading,
-        "text": found.text,
-        "start": found.start,
-        "end": found.end,
-        "page": found.page,
-        "row": found.row,
-        "metadata": plain(found.metadata),
+        "id": row.id,
+        "title": row.title,
+        "text": row.text,
+        "metadata": plain(row.metadata),
+        **plain(row.citation),
     }
     return JSON(answer)
 
@@ -324,7 +319,7 @@ async def _explanations(
 
 
 async def _events(body: SearchBody, call: TheCall) -> AsyncIterator[bytes]:
-    """The first stage's order as soon as it is known, then the ranking; an error is an event too."""
+    """The first stage's order as soon as it is known, then the ranking; or an error."""
     events: asyncio.Queue[bytes | None] = asyncio.Queue()
 
     async def on_first_stage(ranking: Ranking) -> None:

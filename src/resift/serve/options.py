@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import InputError
+from resift.files import reason
 from resift.serve.admission import MAX_QUEUE_TOKENS
 from resift.serve.keys import Keys
 
@@ -50,13 +51,9 @@ class ServeOptions:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self.tls_cert, self.tls_key)
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-            reason = (
-                getattr(error, "reason", None) or error.strerror
-                if isinstance(error, OSError)
-                else error
-            )
+            cause = reason(error) if isinstance(error, OSError) else error
             raise InputError(
-                f"tls_cert={self.tls_cert}, tls_key={self.tls_key}: cannot be used ({reason})"
+                f"tls_cert={self.tls_cert}, tls_key={self.tls_key}: cannot be used ({cause})"
             ) from error
 
     @property

@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from resift.cores import cores
 from resift.errors import InputError
+from resift.files import reason
 from resift.serve.app import create_app
 from resift.serve.logs import log_to_stderr, logging_to_stderr
 from resift.serve.metrics import forget_process, shared_by_processes
@@ -175,17 +176,17 @@ def _config(options: ServeOptions, app: object) -> uvicorn.Config:
 def _listen(options: ServeOptions) -> socket.socket:
     """A listening socket; its port is free or was asked for. Raises `InputError`."""
     try:
-        found = socket.getaddrinfo(
+        addresses = socket.getaddrinfo(
             options.host, options.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-        family, kind, protocol, _, address = found[0]
+        family, kind, protocol, _, address = addresses[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
         listener.listen(2048)
     except OSError as error:
         raise InputError(
-            f"{options.host}:{options.port}: cannot be listened at ({error.strerror}); "
+            f"{options.host}:{options.port}: cannot be listened at ({reason(error)}); "
             "name another --host or --port"
         ) from error
     listener.set_inheritable(True)

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from resift.errors import InputError, ResiftError, shortened, shown
 from resift.index.background import Background
-from resift.index.table.rows import Passage
 from resift.rerank.candidates import check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.reranker import Reranker
@@ -20,7 +19,7 @@ from resift.serve.admission import Admission, estimated_tokens
 from resift.serve.lengths import Lengths
 from resift.serve.problems import UnknownIndex, UnknownModel
 from resift.settings import Settings
-from resift.types import DocumentLike, Explanation, Ranking, Receipt
+from resift.types import Candidate, DocumentLike, Explanation, Ranking, Receipt
 
 BUNDLED = "bundled"
 
@@ -91,10 +90,10 @@ class Service:
 
     def reranker(self, name: str | None = None) -> Reranker:
         """The model with this name; None is the default one."""
-        found: Reranker | None = _get(self.models, name)
-        if found is None:
+        reranker: Reranker | None = _get(self.models, name)
+        if reranker is None:
             raise UnknownModel(f"model={_shown(name)}: this server has {_list(self.models)}")
-        return found
+        return reranker
 
     def model_name(self, name: str | None = None) -> str:
         """The name under which the server has the model that `reranker` would return."""
@@ -103,12 +102,12 @@ class Service:
 
     def index(self, name: str | None = None) -> Index:
         """The index with this name; None is the default one."""
-        found: Index | None = _get(self.indexes, name)
-        if found is None:
+        index: Index | None = _get(self.indexes, name)
+        if index is None:
             raise UnknownIndex(
                 f"index={_shown(name)}: this server has {_list(self.indexes) or 'no index'}"
             )
-        return found
+        return index
 
     async def rank(
         self,
@@ -219,7 +218,7 @@ class Service:
             job = self._background.run(lambda: reranker.explain(query, document))
             return await asyncio.wrap_future(job)
 
-    async def passage(self, passage_id: str, index: str | None = None) -> Passage | None:
+    async def passage(self, passage_id: str, index: str | None = None) -> Candidate | None:
         """The passage of the newest version with this id; None if there is none."""
         opened = self.index(index)
         job = self._background.run(lambda: opened.passage(passage_id))
@@ -282,8 +281,8 @@ def _last_part(uri: str) -> str:
 
 def _for(model: str, settings: Settings) -> Settings:
     """The settings for a model; a calibration belongs to the model of the settings alone."""
-    own = settings.model or BUNDLED
-    return settings if model == own else replace(settings, calibration=None, model=None)
+    default = settings.model or BUNDLED
+    return settings if model == default else replace(settings, calibration=None, model=None)
 
 
 def _get(named: Mapping[str, Any], name: str | None) -> Any:

@@ -80,8 +80,7 @@ def test_v1_reads_the_rank_fields_in_their_order(
     results = ask(client, V1, documents=documents, rank_fields=fields).json()["results"]
     texts = ['Office\n7\nIt is closed.\n{"a":[1]}', "Press Reset.", "", "text as such"]
     expected = in_one_runtime.rank(QUERY, texts)
-    assert [result["index"] for result in results] == [hit.index for hit in expected]
-    assert results[0]["relevance_score"] == expected[0].score
+    assert results == [{"index": hit.index, "relevance_score": hit.score or 0} for hit in expected]
     assert results[-1] == {"index": 2, "relevance_score": 0}
 
 
@@ -106,10 +105,12 @@ def test_tokens_beyond_the_limit_are_not_read(client: TestClient, most: int | No
 def test_chunks_of_v1_are_windows(client: TestClient) -> None:
     text = "The office is closed on sundays. " * 200 + "Press Reset password under Settings."
     (cut,) = ask(client, V1, documents=[text]).json()["results"]
-    one = ask(client, V1, documents=[text], max_chunks_per_doc=1).json()
+    single = ask(client, V1, documents=[text], max_chunks_per_doc=1).json()
     many = ask(client, V1, documents=[text], max_chunks_per_doc=9).json()
     two = ask(client, V1, documents=[text], max_chunks_per_doc=2).json()
-    assert one["results"] == [cut] and one["meta"]["warnings"] == ["1 of 1 documents were cut"]
+    assert single["results"] == [cut] and single["meta"]["warnings"] == [
+        "1 of 1 documents were cut"
+    ]
     assert many["results"][0]["relevance_score"] > 100 * cut["relevance_score"]
     assert two["results"][0]["relevance_score"] < many["results"][0]["relevance_score"]
 

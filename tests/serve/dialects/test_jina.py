@@ -63,7 +63,7 @@ def test_a_document_is_read_up_to_its_longest_length(client: TestClient) -> None
 
 
 @pytest.mark.parametrize(
-    ("fields", "place", "message"),
+    ("fields", "path", "message"),
     [
         ({"query": " "}, ["query"], "query: empty; enter what to look for"),
         ({"documents": []}, ["documents"], "documents: expected at least one document"),
@@ -87,11 +87,11 @@ def test_a_document_is_read_up_to_its_longest_length(client: TestClient) -> None
     ],
 )
 def test_a_body_that_is_not_valid_is_a_422_with_its_place(
-    client: TestClient, fields: dict[str, Any], place: list[Any], message: str
+    client: TestClient, fields: dict[str, Any], path: list[Any], message: str
 ) -> None:
     response = ask(client, **fields)
     assert response.status_code == 422
-    fault = {"loc": ["body", *place], "msg": message, "type": "value_error"}
+    fault = {"loc": ["body", *path], "msg": message, "type": "value_error"}
     assert response.json() == {"detail": [fault]}
 
 

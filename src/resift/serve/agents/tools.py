@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resift.errors import InputError, shown
 from resift.search.context import readable
-from resift.serve.agents.answers import (
+from resift.serve.agents.replies import (
     Answer,
     indexes_answer,
     passage_answer,

@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
-from resift.serve.dialects.answers import Score, errors, scored, served_model, warnings
 from resift.serve.dialects.bodies import DialectBody, TextOrObject
 from resift.serve.dialects.cohere_documents import texts_of
+from resift.serve.dialects.scores import Score, errors, scored, served_model, warnings
 from resift.serve.problems import Kind, Problem, RequestProblem
 from resift.serve.responses import JSON, receipt_headers
 
@@ -166,10 +166,10 @@ async def _answer(
         body.query, texts, model=model, top_n=body.top_n, budget_ms=body.budget_ms, **options
     )
     results: list[dict[str, Any]] = []
-    for one in scored(ranking):
-        results.append({"index": one.index, "relevance_score": one.score})
+    for entry in scored(ranking):
+        results.append({"index": entry.index, "relevance_score": entry.score})
         if returned is not None:
-            document = returned[one.index]
+            document = returned[entry.index]
             results[-1]["document"] = {"text": document} if isinstance(document, str) else document
     meta: dict[str, Any] = {
         "api_version": {"version": version},

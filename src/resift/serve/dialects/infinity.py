@@ -11,8 +11,8 @@ from starlette.responses import Response
 from resift.rerank.batching import TOKEN_BUDGET
 from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
-from resift.serve.dialects.answers import errors, scored
 from resift.serve.dialects.bodies import DialectBody
+from resift.serve.dialects.scores import errors, scored
 from resift.serve.problems import Kind, Problem
 from resift.serve.responses import JSON, receipt_headers
 

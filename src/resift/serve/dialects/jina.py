@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
-from resift.serve.dialects.answers import Score, errors, scored, served_model
 from resift.serve.dialects.bodies import DialectBody, Text
+from resift.serve.dialects.scores import Score, errors, scored, served_model
 from resift.serve.problems import Kind, Problem, RequestProblem
 from resift.serve.responses import JSON, receipt_headers
 
@@ -137,11 +137,11 @@ async def rerank(body: Body, call: TheCall) -> Response:
         max_tokens_per_doc=body.max_doc_length,
     )
     results: list[dict[str, Any]] = []
-    for one in scored(ranking):
+    for entry in scored(ranking):
         document = (
-            {"document": {"text": body.documents[one.index]}} if body.return_documents else {}
+            {"document": {"text": body.documents[entry.index]}} if body.return_documents else {}
         )
-        results.append({"index": one.index, "relevance_score": one.score, **document})
+        results.append({"index": entry.index, "relevance_score": entry.score, **document})
     answer = {
         "model": model,
         "object": "list",

@@ -11,8 +11,8 @@ from resift.rerank.batching import TOKEN_BUDGET
 from resift.serve.admission import CALL_TOKENS
 from resift.serve.call import MAX_DOCUMENTS, TheCall
 from resift.serve.dialect import Dialect
-from resift.serve.dialects.answers import errors, scored
 from resift.serve.dialects.bodies import DialectBody
+from resift.serve.dialects.scores import errors, scored
 from resift.serve.problems import Kind, Problem, RequestProblem, TooLong
 from resift.serve.responses import JSON, receipt_headers
 

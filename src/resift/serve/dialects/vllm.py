@@ -14,7 +14,7 @@ from starlette.responses import Response
 from resift.rerank.reranker import Reranker
 from resift.serve.call import Call, TheCall
 from resift.serve.dialect import Dialect
-from resift.serve.dialects.answers import errors, scored, together
+from resift.serve.dialects.scores import errors, scored, together
 from resift.serve.dialects.vllm_bodies import (
     Body as Body,
 )

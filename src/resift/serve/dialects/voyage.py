@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
-from resift.serve.dialects.answers import Score, errors, scored, served_model
 from resift.serve.dialects.bodies import DialectBody
+from resift.serve.dialects.scores import Score, errors, scored, served_model
 from resift.serve.problems import Kind, Problem, RequestProblem, TooLong
 from resift.serve.responses import JSON, receipt_headers
 
@@ -118,9 +118,9 @@ async def rerank(body: Body, call: TheCall) -> Response:
         message = TOO_LONG.format(model=model, index=error.index, max_tokens=error.max_tokens)
         raise RequestProblem(Kind.too_long, message, "documents") from error
     data: list[dict[str, Any]] = []
-    for one in scored(ranking):
-        document = {"document": body.documents[one.index]} if body.return_documents else {}
-        data.append({"index": one.index, "relevance_score": one.score, **document})
+    for entry in scored(ranking):
+        document = {"document": body.documents[entry.index]} if body.return_documents else {}
+        data.append({"index": entry.index, "relevance_score": entry.score, **document})
     answer = {
         "object": "list",
         "data": data,

@@ -10,9 +10,7 @@ from importlib.resources import files
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
-from resift.errors import shown
 from resift.serve.native import DIALECT
-from resift.serve.problems import Kind, RequestProblem
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -49,14 +47,14 @@ class Asset:
 @cache
 def assets() -> dict[str, Asset]:
     """The files of the page by name; read once."""
-    found = {}
+    by_name = {}
     for file in files(__package__).iterdir():
         kind = TYPES.get(file.name.rpartition(".")[2])
         if kind is not None:
             data = file.read_bytes()
             etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
-            found[file.name] = Asset(data, kind, etag)
-    return found
+            by_name[file.name] = Asset(data, kind, etag)
+    return by_name
 
 
 @router.api_route("/", methods=["GET", "HEAD"])
@@ -72,12 +70,6 @@ async def file(request: Request, name: str) -> Response:
 
 
 def _response(request: Request, name: str) -> Response:
-    host = request.headers.get("host")
-    if not request.app.state.hosts.accepts(host):
-        raise RequestProblem(
-            Kind.forbidden,
-            f"Host {shown(host)}: expected localhost, or a name that --allowed-host gives",
-        )
     asset = assets().get(name)
     if asset is None:
         raise HTTPException(404, "the page has no such file")

@@ -5,13 +5,12 @@ that none of them can close, in the JSON by its strings.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
-from resift.index.table.rows import Passage
 from resift.search.context import Extract, extract, heading, name_of, on_one_line, readable
 from resift.search.snippets import snippet
 from resift.search.token_counts import count_tokens, fitting
@@ -26,7 +25,7 @@ from resift.serve.agents.results import (
     SearchResult,
 )
 from resift.serve.responses import remarks
-from resift.types import Citation, Hit, Ranking, Receipt
+from resift.types import Candidate, Citation, Hit, Ranking, Receipt
 
 INDEXES_TOKENS = 1_500
 """The most tokens of a list of indexes."""
@@ -66,14 +65,12 @@ def compact(value: object) -> str:
 def passages_answer(ranking: Ranking, max_tokens: int) -> Answer:
     """The hits of a search: as many as fit, and as much of each."""
     notes = _notes(ranking.receipt, max_tokens)
-    room = max_tokens - _passages([], len(ranking), notes).tokens
-    while True:
+
+    def make(room: int) -> Answer:
         extracts, left_out = extract(ranking, room, _overhead, _tokens_of_text)
-        answer = _passages(extracts, left_out, notes)
-        excess = answer.tokens - max_tokens
-        if excess <= 0 or not extracts:
-            return answer
-        room -= excess
+        return _passages(extracts, left_out, notes)
+
+    return _fitted(make, _passages([], len(ranking), notes), max_tokens)
 
 
 def ranked_answer(ranking: Ranking, max_tokens: int) -> Answer:
@@ -89,7 +86,7 @@ def ranked_answer(ranking: Ranking, max_tokens: int) -> Answer:
     return _ranked(ranking, number, 0, notes)
 
 
-def passage_answer(passage: Passage, start: int, max_tokens: int) -> Answer:
+def passage_answer(passage: Candidate, start: int, max_tokens: int) -> Answer:
     """The piece of a passage that begins at `start` and fits. It has at least one character.
 
     The names and the URI of the passage are left out where they would fill most of the answer.
@@ -98,14 +95,20 @@ def passage_answer(passage: Passage, start: int, max_tokens: int) -> Answer:
     names = list(_values(passage))
     while names and _passage(passage, text, start, start, names).tokens > max_tokens * 2 // 3:
         names = names[:-1]
-    room = max_tokens - _passage(passage, text, start, start, names).tokens
-    while True:
+
+    def make(room: int) -> Answer:
         length = fitting(text[start:], room, _tokens_of_text)
-        answer = _passage(passage, text, start, start + length, names)
-        excess = answer.tokens - max_tokens
-        if excess <= 0 or not length:
-            return answer
+        return _passage(passage, text, start, start + length, names)
+
+    return _fitted(make, _passage(passage, text, start, start, names), max_tokens)
+
+
+def _fitted(make: Callable[[int], Answer], empty: Answer, max_tokens: int) -> Answer:
+    """The answer of the most tokens of texts that fits. `empty` is the answer without texts."""
+    room = max_tokens - empty.tokens
+    while (excess := (answer := make(room)).tokens - max_tokens) > 0 and room > 0:
         room -= excess
+    return answer
 
 
 def indexes_answer(entries: Sequence[IndexEntry]) -> Answer:
@@ -157,7 +160,7 @@ def _ranked(ranking: Ranking, number: int, most: int, notes: list[str]) -> Answe
     return Answer(_text(blocks, notes), result)
 
 
-def _passage(passage: Passage, text: str, start: int, end: int, names: list[str]) -> Answer:
+def _passage(passage: Candidate, text: str, start: int, end: int, names: list[str]) -> Answer:
     next_start = end if end < len(text) else None
     values = {name: value for name, value in _values(passage).items() if name in names}
     result = PassageResult(
@@ -216,15 +219,15 @@ def _cited(citation: Citation) -> dict[str, Any]:
     }
 
 
-def _values(passage: Passage) -> dict[str, Any]:
+def _values(passage: Candidate) -> dict[str, Any]:
     """What is known of a passage beside its text; the most important first."""
+    cited = {} if passage.citation is None else _cited(passage.citation)
+    section = cited.pop("heading", "")
     values = {
         "id": readable(passage.id),
-        "uri": readable(passage.origin.uri),
-        "page": passage.page,
-        "row": passage.row,
+        **cited,
         "title": name_of(passage.title),
-        "heading": name_of(passage.heading),
+        "heading": section,
     }
     return {name: value for name, value in values.items() if value not in (None, "")}
 

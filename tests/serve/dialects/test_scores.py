@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from resift import Reranker
 from resift.serve.dialects import cohere, jina, voyage
-from resift.serve.dialects.answers import scored, warnings
+from resift.serve.dialects.scores import scored, warnings
 from resift.serve.service import Service
 from serve.dialects.asking import client_of
 from serve.dialects.too_large import answer_to_a_large_body
@@ -150,20 +150,24 @@ def test_no_score_is_above_the_one_before(in_one_runtime: Reranker) -> None:
     second = replace(second, score=0.9, logit=2.0)
     hits = (replace(first, score=0.5, logit=0.0), second, replace(third, score=None, logit=None))
     mixed = replace(ranking, hits=hits)
-    assert [one.score for one in scored(mixed)] == [0.5, 0.5, 0.0]
-    assert [one.score for one in scored(mixed, raw=True)] == [0.0, 0.0, 0.0]
-    assert [one.index for one in scored(mixed)] == [hit.index for hit in hits]
+    assert [entry.score for entry in scored(mixed)] == [0.5, 0.5, 0.0]
+    assert [entry.score for entry in scored(mixed, raw=True)] == [0.0, 0.0, 0.0]
+    assert [entry.index for entry in scored(mixed)] == [hit.index for hit in hits]
 
 
 def test_a_hit_without_a_logit_has_the_lowest_of_them(in_one_runtime: Reranker) -> None:
     ranking = in_one_runtime.rank(QUERY, [*DOCUMENTS, ""])
-    logits = [one.score for one in scored(ranking, raw=True)]
+    logits = [entry.score for entry in scored(ranking, raw=True)]
     assert logits[:3] == [hit.logit for hit in ranking][:3] and logits[3] == logits[2] < 0
-    assert [one.score for one in scored(ranking)][3] == 0
+    assert [entry.score for entry in scored(ranking)][3] == 0
 
 
 def test_a_ranking_without_scores_has_zeros(in_one_runtime: Reranker) -> None:
     ranking = in_one_runtime.rank(QUERY, DOCUMENTS, budget_ms=0)
-    assert [(one.index, one.score) for one in scored(ranking)] == [(0, 0.0), (1, 0.0), (2, 0.0)]
-    assert [one.score for one in scored(ranking, raw=True)] == [0.0] * 3
+    assert [(entry.index, entry.score) for entry in scored(ranking)] == [
+        (0, 0.0),
+        (1, 0.0),
+        (2, 0.0),
+    ]
+    assert [entry.score for entry in scored(ranking, raw=True)] == [0.0] * 3
     assert warnings(ranking.receipt)[0] == "not all documents were scored: time was up"

@@ -33,12 +33,12 @@ def scored(ranking: Ranking, *, raw: bool = False) -> list[Scored]:
     if raw:
         logits = [hit.logit for hit in ranking if hit.logit is not None]
         lowest = min(logits, default=0.0)
-    answers: list[Scored] = []
+    scores: list[Scored] = []
     for hit in ranking:
         score = hit.logit if raw else hit.score
         score = lowest if score is None else score
-        answers.append(Scored(hit.index, min(score, answers[-1].score) if answers else score, hit))
-    return answers
+        scores.append(Scored(hit.index, min(score, scores[-1].score) if scores else score, hit))
+    return scores
 
 
 def warnings(receipt: Receipt) -> list[str]:
@@ -70,8 +70,8 @@ def served_model(call: Call, model: str | None, refusal: str) -> str:
 def errors(statuses: Mapping[Kind, int], model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """The error responses of a route, for its OpenAPI description."""
     elsewhere = (Kind.wrong_method, Kind.forbidden)
-    found = {status for kind, status in statuses.items() if kind not in elsewhere}
-    return {status: {"model": model} for status in sorted(found)}
+    documented = {status for kind, status in statuses.items() if kind not in elsewhere}
+    return {status: {"model": model} for status in sorted(documented)}
 
 
 def together(receipts: Sequence[Receipt]) -> Receipt:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resift.index.table.rows import Origin, Passage
 from resift.search.context import readable
 from resift.search.token_counts import count_tokens
-from resift.serve.agents.answers import (
+from resift.serve.agents import replies
+from resift.serve.agents.replies import (
     INDEXES_TOKENS,
     Answer,
     indexes_answer,
@@ -20,7 +20,7 @@ from resift.serve.agents.answers import (
     ranked_answer,
 )
 from resift.serve.agents.results import NOTICE, IndexEntry
-from resift.types import Hit, Ranking
+from resift.types import Candidate, Citation, Hit, Ranking
 from search.hits import RECEIPT, TEXTS, cited, hit, ranked
 
 LONG = "Your manager approves vacation. Ask two weeks before.\n" * 400
@@ -35,20 +35,11 @@ def assert_fits(answer: Answer, max_tokens: int) -> None:
     assert answer.tokens <= max_tokens
 
 
-def passage(text: str, **names: Any) -> Passage:
-    origin = Origin(
-        uri=names.pop("uri", URI), etag="e", size=1, content=b"", made_by="", attempt=""
-    )
-    fields: dict[str, Any] = {
-        "title": "Rules",
-        "heading": "Vacation",
-        "page": 3,
-        "row": None,
-    } | names
-    return Passage(
-        id=fields.pop("id", f"{URI}#0"), origin=origin, passages=1, doc_id=URI, text=text,
-        start=0, end=len(text), ordinal=0, **fields,
-    )  # fmt: skip
+def passage(text: str, **names: Any) -> Candidate:
+    fields: dict[str, Any] = {"uri": URI, "heading": "Vacation", "page": 3} | names
+    name, title = fields.pop("id", f"{URI}#0"), fields.pop("title", "Rules")
+    citation = Citation(doc_id=URI, start=0, end=len(text), **fields)
+    return Candidate(name, text, title, citation=citation)
 
 
 def search_hits() -> st.SearchStrategy[list[Hit]]:
@@ -201,6 +192,21 @@ def test_a_piece_says_where_it_is_from_and_where_the_next_begins() -> None:
     assert answer.structured["text"].rstrip().endswith(".")
     last = passage_answer(passage(LONG), len(LONG) - 10, 400)
     assert "next_start" not in last.structured and "The passage ends here." in last.text
+
+
+@pytest.mark.parametrize("most", range(200, 230))
+def test_a_piece_that_fills_its_budget_does_not_exceed_it(most: int) -> None:
+    answer = passage_answer(passage("漢" * 30_000), 12_345, most)
+    assert most - 12 < answer.tokens <= most
+
+
+def test_an_answer_fits_also_where_its_texts_have_more_tokens_than_they_seemed_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replies, "_tokens_of_text", lambda text: count_tokens(text) // 2)
+    hits = [cited(LONG, f"{URI}{number}") for number in range(5)]
+    assert_fits(passages_answer(ranked(*hits, query="vacation"), 500), 500)
+    assert_fits(passage_answer(passage(LONG), 0, 500), 500)
 
 
 def test_names_that_would_fill_a_piece_are_left_out_of_it() -> None:
