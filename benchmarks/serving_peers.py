@@ -4,9 +4,9 @@
 
 BIN is the command ``infinity_emb`` of an environment with ``infinity-emb[server,torch]``. Both
 serve a checkpoint in the shape of ms-marco-MiniLM-L6-v2 (random weights), and get the same requests
-of 50 candidates at infinity's ``/rerank``, over 16 connections. Rounds are interleaved, without caches;
-client and server share the cores. TEI has no package here. Needs ``pip install '.[hub,serve]'``,
-and torch and transformers to make the checkpoint once. Last line of stdout: JSON.
+of 50 candidates at infinity's ``/rerank``, over 16 connections. Rounds are interleaved and without
+caches; client and server share the cores. TEI has no package here. Needs ``pip install
+'.[hub,serve]'``, and torch and transformers to make the checkpoint once. Last line of stdout: JSON.
 """
 
 import argparse

@@ -61,8 +61,12 @@ def test_a_reader_can_be_ended_before_its_pipe(pipe: tuple[int, int]) -> None:
             thread.join(30)
 
 
-def test_text_is_written_whole_and_in_order(pipe: tuple[int, int]) -> None:
+def test_text_is_written_whole_and_in_order(
+    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reading, writing = pipe
+    write_all = os.write
+    monkeypatch.setattr(os, "write", lambda number, data: write_all(number, data[:70_000]))
     received: list[bytes] = []
 
     def read() -> None:

@@ -4,7 +4,8 @@ A source is ``[1] title — heading (uri, page 3)`` and its text below. Knows no
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from resift.search.options import checked_count
@@ -26,6 +27,9 @@ MAX_NAME_TOKENS = 60
 
 _HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 """Controls, marks that reverse the order of signs, and invisible letters."""
+
+_Document = tuple[str, str, str | None]
+"""The URI of an object, the id of a document in it, and the ETag."""
 
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -97,10 +101,12 @@ def extract(
     `overhead` is how many tokens the source with a number, from 1, needs beside its text.
     """
     extracts: list[Extract] = []
+    of_documents: defaultdict[_Document | None, list[Extract]] = defaultdict(list)
     left_out = 0
     remaining = max_tokens
     for index, hit in enumerate(ranking):
-        text = _new_text(hit, extracts)
+        document = _document(hit)
+        text = _new_text(hit, of_documents[document] if document else [])
         if text.is_empty:
             continue
         room = remaining - overhead(len(extracts) + 1, hit)
@@ -111,6 +117,7 @@ def extract(
             left_out += 1
             continue
         extracts.append(part)
+        of_documents[document].append(part)
         remaining = room - count(part.text)
     return extracts, left_out
 
@@ -197,10 +204,12 @@ def _part(text: _Text, query: str, limit: int, count: Count) -> Extract | None:
     return None if piece is None else text.part(start + piece.start, start + piece.end)
 
 
-def _new_text(hit: Hit, extracts: Sequence[Extract]) -> _Text:
-    """The longest range of a hit's text that the extracts of its document do not have."""
+def _new_text(hit: Hit, earlier: Sequence[Extract]) -> _Text:
+    """The longest range of a hit's text that earlier extracts of its document do not have."""
     ranges = [(0, len(hit.text))]
-    for start, end in _shared(hit, extracts):
+    for part in earlier:
+        shift = _start(part.hit) - _start(hit)
+        start, end = part.start + shift, part.end + shift
         ranges = [
             piece
             for first, last in ranges
@@ -210,17 +219,7 @@ def _new_text(hit: Hit, extracts: Sequence[Extract]) -> _Text:
     return _Text(hit, readable(hit.text), start, end)
 
 
-def _shared(hit: Hit, extracts: Sequence[Extract]) -> Iterator[tuple[int, int]]:
-    """The ranges of a hit's text that are also in these extracts."""
-    if (document := _document(hit)) is None:
-        return
-    for part in extracts:
-        if _document(part.hit) == document:
-            shift = _start(part.hit) - _start(hit)
-            yield part.start + shift, part.end + shift
-
-
-def _document(hit: Hit) -> tuple[str, str, str | None] | None:
+def _document(hit: Hit) -> _Document | None:
     """The document of a hit; None if its citation is not one of its text."""
     citation = hit.citation
     if citation is None or citation.end - citation.start != len(hit.text):

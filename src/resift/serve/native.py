@@ -301,7 +301,7 @@ async def _search_answer(body: SearchBody, call: TheCall, ranking: Ranking) -> d
         "context": None,
     }
     if body.context_tokens is not None:
-        answer["context"] = pack(ranking, body.context_tokens)
+        answer["context"] = await asyncio.to_thread(pack, ranking, body.context_tokens)
     return answer
 
 
