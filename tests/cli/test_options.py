@@ -10,7 +10,7 @@ from resift.cli.app import app
 
 ALIKE = ("--model", "--calibration", "--exact", "--fusion-weight", "--min-score", "--abstain-below")
 VERBS = {
-    "--model": "demo index search rerank rerank-run calibrate eval judge verify",
+    "--model": "demo index search rerank rerank-run calibrate eval judge verify serve mcp",
     "--calibration": "demo search rerank",
     "--budget-ms": "search rerank rerank-run",
     "--exact": "search rerank rerank-run",
@@ -20,6 +20,10 @@ VERBS = {
     "--json": "index search versions rollback cleanup verify-citation rerank rerank-run calibrate "
     "eval models verify doctor",
 }
+
+
+SERVERS = {"serve", "mcp"}
+"""They take several models and indexes."""
 
 
 def _options() -> Iterator[tuple[str, str, Any]]:
@@ -41,7 +45,17 @@ def test_each_verb_has_its_options(name: str) -> None:
 def test_an_option_means_the_same_everywhere(name: str) -> None:
     meanings = {
         (option.help, str(option.default))
-        for _, option_name, option in _options()
-        if option_name == name
+        for verb, option_name, option in _options()
+        if option_name == name and verb not in SERVERS
     }
     assert len(meanings) == 1
+
+
+@pytest.mark.parametrize("name", ["--model", "--index"])
+def test_an_option_means_the_same_to_all_servers(name: str) -> None:
+    meanings = [
+        (option.help, option.multiple)
+        for verb, option_name, option in _options()
+        if option_name == name and verb in SERVERS
+    ]
+    assert len(meanings) == len(SERVERS) and len(set(meanings)) == 1 and meanings[0][1]

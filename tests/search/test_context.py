@@ -94,6 +94,11 @@ def test_passages_that_overlap_have_the_shared_text_once() -> None:
     assert [source.is_cut for source in context.sources] == [False, True]
 
 
+def test_many_passages_of_one_document_are_packed() -> None:
+    hits = [cited(OFFICE, URI, number * 100) for number in range(200)]
+    assert len(pack(ranked(*hits), 100_000).sources) == 200
+
+
 def test_a_passage_that_is_there_already_is_no_source_and_not_left_out() -> None:
     whole = cited(f"{OFFICE} {VACATION}", URI)
     context = pack(ranked(whole, cited(VACATION, URI, len(OFFICE) + 1)), 1000)

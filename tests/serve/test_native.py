@@ -1,5 +1,6 @@
 """Proves the native API: rankings and searches with receipts, streams, passages, clear errors."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,7 @@ import httpx2
 import pytest
 
 from resift import Index, Reranker
+from resift.errors import Overloaded
 from resift.serve.app import create_app
 from resift.serve.dialect import read_json
 from resift.serve.options import ServeOptions
@@ -246,3 +248,57 @@ def test_json_is_read_with_mended_surrogates(body: bytes, value: object) -> None
 
 def test_the_app_can_be_made_without_a_server(service: Service) -> None:
     assert "/v1/rank" in create_app(ServeOptions(), service).openapi()["paths"]
+
+
+def test_explanations_that_find_no_time_are_left_out(
+    client: Any, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never = asyncio.Event()
+
+    async def wait(*_: Any, **__: Any) -> None:
+        await never.wait()
+
+    monkeypatch.setattr(service, "explain", wait)
+    body = {"query": "vacation", "explain": 2, "budget_ms": 3_000}
+    answer = client.post("/v1/search", json=body).json()
+    assert answer["explanations"] == [None, None] and not answer["receipt"]["partial"]
+
+
+def test_explanations_that_find_no_room_are_left_out(
+    client: Any, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise Overloaded(1_000, 1.0)
+
+    monkeypatch.setattr(service, "explain", refuse)
+    body = {"query": "reset", "documents": DOCUMENTS, "explain": 1}
+    answer = client.post("/v1/rank", json=body).json()
+    assert answer["explanations"] == [None] and answer["hits"][0]["status"] == "ok"
+
+
+def test_a_search_that_abstains_has_an_empty_context(client: Any) -> None:
+    body = {"query": "zebra pizza", "abstain_below": 0.99, "context_tokens": 400}
+    answer = client.post("/v1/search", json=body).json()
+    assert answer["receipt"]["abstained"] and answer["hits"]
+    assert answer["context"]["text"] == "" and answer["context"]["sources"] == []
+
+
+def test_a_budget_of_nothing_gives_what_is_known_at_once(client: Any) -> None:
+    body = {"query": "reset", "documents": DOCUMENTS, "budget_ms": 0}
+    answer = client.post("/v1/rank", json=body).json()
+    assert answer["receipt"]["partial"] and len(answer["hits"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_does_not_say_that_it_is_json_is_told_to(client: Any, kind: str) -> None:
+    content = json.dumps({"query": "a", "documents": ["b"]}).encode()
+    response = client.post("/v1/rank", content=content, headers={"content-type": kind})
+    assert response.status_code == 422
+    assert "Content-Type: application/json" in response.json()["error"]["message"]
+
+
+def test_a_page_elsewhere_cannot_ask_a_server_of_this_machine(client: Any) -> None:
+    for path in ("/v1/indexes", "/metrics", "/v2/rerank"):
+        refused = client.get(path, headers={"host": "evil.example"})
+        assert refused.status_code == 403, path
+    assert client.get("/v1/indexes", headers={"host": "localhost:1"}).status_code == 200

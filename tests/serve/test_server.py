@@ -98,6 +98,43 @@ def test_a_killed_worker_returns_and_the_others_serve(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@linux_only
+def test_workers_that_stop_refuse_new_connections_and_answer_open_requests(tmp_path: Path) -> None:
+    documents = [f"{row} " + "the office is closed on sundays " * 40 for row in range(300)]
+    responses: list[Any] = []
+    with started(tmp_path / "log", "--workers", "2") as server:
+        body = {"query": "office", "documents": documents}
+        thread = threading.Thread(target=lambda: responses.append(ask(server.url, body)))
+        thread.start()
+        time.sleep(1)
+        server.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 30
+        while True:
+            try:
+                httpx2.get(f"{server.url}/health", timeout=1)
+            except httpx2.ConnectError:
+                break
+            except httpx2.TransportError:  # was accepted while the port closed
+                pass
+            assert time.monotonic() < until, "the port is open"
+        thread.join()
+        assert server.process.wait(60) == 0
+    assert responses[0].status_code == 200
+
+
+@linux_only
+def test_a_worker_that_does_not_start_is_an_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "resift", "serve", "--port", "0", "--workers", "2"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    server = ServerProcess(process, "", "", tmp_path / "log")
+    os.kill(wait_for_workers(server, 1)[0], signal.SIGKILL)
+    assert process.wait(120) == 1
+    assert process.stdout is not None and process.stdout.read() == ""
+    process.stdout.close()
+    assert "did not start" in server.log.read_text()
+
+
 def wait_for_workers(server: ServerProcess, count: int) -> list[int]:
     until = time.monotonic() + 60
     while len(workers := server.children()) < count:
@@ -136,7 +173,7 @@ def test_an_index_that_is_not_there_yet_makes_the_server_wait_for_it(tmp_path: P
         ready = httpx2.get(f"{server.url}/ready")
         assert ready.status_code == 503 and ready.json()["waiting_for"] == ["later"]
         search = httpx2.post(f"{server.url}/v1/search", json={"query": "animal"})
-        assert search.status_code == 404 and "later" not in search.text
+        assert search.status_code == 503 and search.json()["error"]["kind"] == "unavailable"
         Index(tmp_path / "index").sync(str(docs))
         until = time.monotonic() + 60
         while httpx2.get(f"{server.url}/ready").status_code != 200:

@@ -52,6 +52,18 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="Folder or hub id.  [default: RESIFT_MODEL or bundled]"),
 ]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help="Folder or hub id, or ALIAS=NAME; may be repeated, the first is the default.  "
+        "[default: RESIFT_MODEL or bundled]",
+    ),
+]
+Indexes = Annotated[
+    list[str] | None,
+    typer.Option("--index", help="Folder or s3:// URI of an index, or ALIAS=URI; may be repeated."),
+]
 Calibration = Annotated[
     Path | None, typer.Option(help="Calibration file that resift calibrate wrote for this model.")
 ]

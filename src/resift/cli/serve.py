@@ -5,24 +5,13 @@ from typing import Annotated
 
 import typer
 
+from resift.cli import options
 from resift.extras import require
 
 
 def serve(
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            help="Folder or hub id, or ALIAS=NAME; may be repeated, the first is the default.  "
-            "[default: RESIFT_MODEL or bundled]",
-        ),
-    ] = None,
-    index: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--index", help="Folder or s3:// URI of an index, or ALIAS=URI; may be repeated."
-        ),
-    ] = None,
+    model: options.Models = None,
+    index: options.Indexes = None,
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 is all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen at; 0 is any free one.")] = 8080,
     keys: Annotated[
@@ -41,7 +30,7 @@ def serve(
 ) -> None:
     """Serve models and indexes over HTTP, in the dialects of other rerankers."""
     server = require("resift.serve.server", "serve")
-    options = server.ServeOptions(
+    serve_options = server.ServeOptions(
         models=tuple(model or ()),
         indexes=tuple(index or ()),
         host=host,
@@ -53,4 +42,4 @@ def serve(
         max_queue_tokens=max_queue_tokens,
         allowed_hosts=tuple(allowed_host or ()),
     )
-    raise typer.Exit(server.serve(options, typer.echo))
+    raise typer.Exit(server.serve(serve_options, typer.echo))

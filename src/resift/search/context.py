@@ -214,8 +214,9 @@ def _new_text(hit: Hit, earlier: Sequence[Extract]) -> _Text:
             piece
             for first, last in ranges
             for piece in ((first, min(last, start)), (max(first, end), last))
+            if piece[0] < piece[1]
         ]
-    start, end = max(ranges, key=lambda piece: piece[1] - piece[0])
+    start, end = max(ranges, key=lambda piece: piece[1] - piece[0], default=(0, 0))
     return _Text(hit, readable(hit.text), start, end)
 
 

@@ -109,6 +109,8 @@ def validation_problem(error: RequestValidationError) -> Problem:
     message = str(first["msg"]).removeprefix("Value error, ")
     if first["type"] == "json_invalid":
         return Problem(Kind.malformed, f"the body is not JSON: {first['ctx']['error']}")
+    if isinstance(first.get("input"), bytes):
+        return Problem(Kind.malformed, "expected a JSON body, with Content-Type: application/json")
     if first["type"] != "missing" and field:
         message = f"{field}={shown(first.get('input'))}: {message}"
     elif field:

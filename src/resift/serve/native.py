@@ -2,20 +2,31 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from starlette.responses import Response, StreamingResponse
 
+from resift.errors import Overloaded
 from resift.plain_json import plain
-from resift.search.context import Context, pack
+from resift.rerank.first_stage import first_stage_ranking
+from resift.search.call import Clock
+from resift.search.context import pack
 from resift.serve.call import TheCall, shorter
 from resift.serve.dialect import Dialect, noted_problem
 from resift.serve.examples import RANK, SEARCH
+from resift.serve.native_bodies import (
+    IndexEntry,
+    PassageAnswer,
+    RankAnswer,
+    RankBody,
+    SearchAnswer,
+    SearchBody,
+)
 from resift.serve.problems import Kind, Problem, RequestProblem
 from resift.serve.responses import JSON, receipt_headers
-from resift.types import Explanation, Hit, Ranking, Receipt
+from resift.types import Explanation, Ranking
 
 _STATUS = {
     Kind.malformed: 422,
@@ -63,7 +74,7 @@ def _status_and_body(problem: Problem) -> tuple[int, Any]:
 DIALECT = Dialect("native", _status_and_body)
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": ErrorAnswer} for status in (400, 401, 404, 408, 413, 422, 429, 500, 503)
+    status: {"model": ErrorAnswer} for status in (400, 401, 403, 404, 408, 413, 422, 429, 500, 503)
 }
 
 _EVENTS = {
@@ -78,107 +89,6 @@ _EVENTS = {
 
 router = APIRouter(prefix="/v1", tags=["native"], route_class=DIALECT.route_class())
 
-BudgetMs = Annotated[
-    float | None,
-    Field(gt=0, allow_inf_nan=False, description="Milliseconds; late candidates are not scored."),
-]
-Share = Annotated[float | None, Field(ge=0, le=1)]
-
-
-class _Options(BaseModel):
-    """The options that a ranking and a search share. Unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    query: str = Field(min_length=1, max_length=100_000)
-    budget_ms: BudgetMs = None
-    exact: bool = Field(False, description="Run every candidate through all stages of the model.")
-    fusion_weight: float | None = Field(None, ge=0, le=1_000_000)
-    min_score: Share = Field(None, description="Leave out hits that score below this.")
-    abstain_below: Share = Field(None, description="Say so if the best score is below this.")
-    long_documents: Literal["cut", "windows"] = "cut"
-    explain: int = Field(
-        0, ge=0, le=10, description="Explain so many hits: the effect of each sentence."
-    )
-
-    def ranking_options(self) -> dict[str, Any]:
-        """The arguments of `Reranker.rank` among the options."""
-        names = ("exact", "fusion_weight", "min_score", "abstain_below", "long_documents")
-        return {name: getattr(self, name) for name in names}
-
-
-class RankBody(_Options):
-    """Documents to rank. A document is text, or an object with ``text``."""
-
-    documents: list[Any] = Field(
-        max_length=10_000,
-        description="Text, or objects with text and optionally id, title, score and metadata. One "
-        "that cannot be read becomes a hit with a status.",
-    )
-    model: str | None = Field(None, description="A model of this server; its first by default.")
-    top_n: int | None = Field(None, ge=1, le=1_000_000)
-
-
-class SearchBody(_Options):
-    """A query for an index of this server."""
-
-    index: str | None = Field(None, description="An index of this server; its first by default.")
-    top_n: int = Field(10, ge=1, le=1_000)
-    depth: int = Field(30, ge=1, le=1_000, description="How many candidates to rerank.")
-    mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
-    rerank: bool = True
-    where: str | None = Field(None, description="A filter, for instance: lang = 'en'")
-    context_tokens: int | None = Field(
-        None, ge=50, le=100_000, description="Also pack the hits into a context of so many tokens."
-    )
-    stream: bool = Field(
-        False, description="Server-sent events: first_stage, then ranking, or error."
-    )
-
-
-class RankAnswer(BaseModel):
-    """Hits in rank order, the receipt, and explanations of the first hits."""
-
-    query: str
-    model: str
-    hits: list[Hit]
-    receipt: Receipt
-    explanations: list[Explanation | None] = []
-
-
-class SearchAnswer(BaseModel):
-    """Hits in rank order, the receipt, and the context if one was asked for."""
-
-    query: str
-    index: str
-    hits: list[Hit]
-    receipt: Receipt
-    explanations: list[Explanation | None] = []
-    context: Context | None = None
-
-
-class IndexEntry(BaseModel):
-    """An index of this server; without a version it is not open."""
-
-    name: str
-    version: int | None
-    passages: int | None
-    created: str | None
-
-
-class PassageAnswer(BaseModel):
-    """A passage of an index with its place in its document."""
-
-    model_config = ConfigDict(extra="allow")
-
-    id: str
-    uri: str
-    title: str
-    heading: str
-    text: str
-    start: int
-    end: int
-
 
 @router.post(
     "/rank",
@@ -188,7 +98,7 @@ class PassageAnswer(BaseModel):
 )
 async def rank(body: Annotated[RankBody, Body(openapi_examples=RANK)], call: TheCall) -> Response:
     """Put documents in the order of their relevance to a query, with a receipt."""
-    name = call.service.model_name(body.model)
+    name, clock = call.service.model_name(body.model), _clock(body, call)
     ranking = await call.rank(
         body.query,
         body.documents,
@@ -202,7 +112,7 @@ async def rank(body: Annotated[RankBody, Body(openapi_examples=RANK)], call: The
         "model": name,
         "hits": ranking.hits,
         "receipt": ranking.receipt,
-        "explanations": await _explanations(call, ranking, body.explain, body.model),
+        "explanations": await _explanations(call, ranking, body, clock, body.model),
     }
     return JSON(answer, headers=receipt_headers(ranking.receipt))
 
@@ -228,8 +138,9 @@ async def search(
     if body.stream:
         events = _events(body, call)
         return StreamingResponse(events, media_type="text/event-stream")
+    clock = _clock(body, call)
     ranking = await _search(body, call)
-    answer = await _search_answer(body, call, ranking)
+    answer = await _search_answer(body, call, ranking, clock)
     return JSON(answer, headers=receipt_headers(ranking.receipt))
 
 
@@ -291,29 +202,41 @@ async def _search(body: SearchBody, call: TheCall, **options: Any) -> Ranking:
     )
 
 
-async def _search_answer(body: SearchBody, call: TheCall, ranking: Ranking) -> dict[str, Any]:
+async def _search_answer(
+    body: SearchBody, call: TheCall, ranking: Ranking, clock: Clock
+) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "query": body.query,
         "index": body.index or next(iter(call.service.indexes)),
         "hits": ranking.hits,
         "receipt": ranking.receipt,
-        "explanations": await _explanations(call, ranking, body.explain, None),
+        "explanations": await _explanations(call, ranking, body, clock, None),
         "context": None,
     }
     if body.context_tokens is not None:
-        answer["context"] = await asyncio.to_thread(pack, ranking, body.context_tokens)
+        shown = first_stage_ranking(body.query, [], 0) if ranking.abstained else ranking
+        answer["context"] = await asyncio.to_thread(pack, shown, body.context_tokens)
     return answer
 
 
+def _clock(body: RankBody | SearchBody, call: TheCall) -> Clock:
+    """The clock of the shorter of the budgets, which began with the call."""
+    return Clock(shorter(call.budget_ms, body.budget_ms))
+
+
 async def _explanations(
-    call: TheCall, ranking: Ranking, count: int, model: str | None
+    call: TheCall, ranking: Ranking, body: RankBody | SearchBody, clock: Clock, model: str | None
 ) -> list[Explanation | None]:
-    """Explanations of the first hits; None for a hit without a score."""
+    """Explanations of the first hits; None for one without a score, or without time or room."""
     explanations: list[Explanation | None] = []
-    for hit in ranking[:count]:
+    for hit in ranking[: body.explain]:
         explained = None
         if hit.logit is not None:
-            explained = await call.service.explain(ranking.query, hit, model)
+            work = asyncio.ensure_future(call.service.explain(ranking.query, hit, model))
+            await clock.wait_in_loop(work)
+            if work.done() and not isinstance(work.exception(), Overloaded):
+                explained = work.result()
+            work.cancel()
         explanations.append(explained)
     return explanations
 
@@ -327,8 +250,10 @@ async def _events(body: SearchBody, call: TheCall) -> AsyncIterator[bytes]:
 
     async def run() -> None:
         try:
+            clock = _clock(body, call)
             ranking = await _search(body, call, on_first_stage=on_first_stage)
-            await events.put(_event("ranking", await _search_answer(body, call, ranking)))
+            answer = await _search_answer(body, call, ranking, clock)
+            await events.put(_event("ranking", answer))
         except Exception as error:
             await events.put(_event("error", _status_and_body(noted_problem(error))[1]))
         finally:

@@ -42,7 +42,7 @@ class ServeOptions:
             raise InputError(f"{missing}: expected a file, because the other half of it is given")
         self._check_tls()
         if self.keys is not None:
-            Keys(self.keys)
+            Keys.check(self.keys)
 
     def _check_tls(self) -> None:
         if self.tls_cert is None or self.tls_key is None:
@@ -65,6 +65,7 @@ class ServeOptions:
             return self.host == "localhost"
 
     def url(self, port: int) -> str:
-        """The address of the server at a port."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """The address of the server at a port, for a caller on this machine."""
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = f"[{name}]" if ":" in name else name
         return f"{'https' if self.tls_cert else 'http'}://{host}:{port}"

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from resift.errors import (
-    IndexNotFound,
     InputError,
     ModelError,
     Overloaded,
@@ -97,8 +96,6 @@ def problem_of(error: Exception) -> Problem:
             return error.problem
         case InputError():
             return _input_problem(error)
-        case IndexNotFound():
-            return Problem(Kind.not_found, str(error), "index")
         case Overloaded():
             return Problem(Kind.overloaded, str(error), retry_after_s=error.retry_after_s)
         case RerankerClosed():

@@ -94,6 +94,7 @@ class _Supervisor(Multiprocess):
         self, config: uvicorn.Config, sockets: list[socket.socket], on_ready: Callable[[], None]
     ) -> None:
         super().__init__(config, sockets)
+        self.started = False
         self._on_ready = on_ready
         self._running: set[int] = set()
 
@@ -101,10 +102,18 @@ class _Supervisor(Multiprocess):
         super().init_processes()
         for process in self.processes:
             if not process.wait_until_ready(START_S, self.should_exit):
+                _log.error("worker process %s did not start, and the server ends", process.pid)
                 self.should_exit.set()
                 return
         self._running = self._processes_now()
+        self.started = True
         self._on_ready()
+
+    def terminate_all(self) -> None:
+        """Close the port, so that new connections are refused, and let the workers end."""
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
     def keep_subprocess_alive(self) -> None:
         """Replace processes that have died, and leave their state out of the metrics."""
@@ -125,8 +134,9 @@ def _serve_in_processes(
     Service.check(options.models, options.indexes)
     config = _config(options, partial(worker_app, options))
     with shared_by_processes():
-        _Supervisor(config, [listener], on_ready).run()
-    return 0
+        supervisor = _Supervisor(config, [listener], on_ready)
+        supervisor.run()
+    return 0 if supervisor.started else 1
 
 
 def worker_app(options: ServeOptions) -> FastAPI:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from resift.errors import InputError, ResiftError, shortened, shown
+from resift.errors import Overloaded, ResiftError, shortened
 from resift.index.background import Background
 from resift.rerank.candidates import check_query
 from resift.rerank.deadline import Deadline
@@ -17,9 +17,10 @@ from resift.rerank.reranker import Reranker
 from resift.search.index import Index
 from resift.serve.admission import Admission, estimated_tokens
 from resift.serve.lengths import Lengths
+from resift.serve.names import last_part, named
 from resift.serve.problems import UnknownIndex, UnknownModel
 from resift.settings import Settings
-from resift.types import Candidate, DocumentLike, Explanation, Ranking, Receipt
+from resift.types import DEPTH, Candidate, DocumentLike, Explanation, Ranking, Receipt
 
 BUNDLED = "bundled"
 
@@ -63,23 +64,23 @@ class Service:
         for a name that is given twice, and what `Reranker` and `Index` raise.
         """
         settings = settings or Settings.load()
-        named = _named("model", models or [settings.model or BUNDLED], lambda model: model)
+        by_alias = named("model", models or [settings.model or BUNDLED], lambda model: model)
         rerankers = {
             alias: Reranker(None if model == BUNDLED else model, settings=_for(model, settings))
-            for alias, model in named.items()
+            for alias, model in by_alias.items()
         }
         first = next(iter(rerankers.values()))
         opened = {
             alias: Index(uri, settings=settings, reranker=first)
-            for alias, uri in _named("index", indexes, _last_part).items()
+            for alias, uri in named("index", indexes, last_part).items()
         }
         return cls(rerankers, opened, admission or Admission())
 
     @staticmethod
     def check(models: Sequence[str], indexes: Sequence[str]) -> None:
         """Raise `InputError` for names that `open` would refuse; loads nothing."""
-        _named("model", models, lambda model: model)
-        _named("index", indexes, _last_part)
+        named("model", models, lambda model: model)
+        named("index", indexes, last_part)
 
     def close(self) -> None:
         """Release all models and indexes."""
@@ -196,16 +197,40 @@ class Service:
     ) -> Ranking:
         """`Index.asearch` with an index by name, once it is admitted.
 
-        `on_first_stage` is awaited with the order of the first stage before reranking begins.
+        If there is no room for reranking, the order of the first stage is the result, and its
+        receipt says so. `on_first_stage` is awaited with that order before reranking begins.
         """
         opened = self.index(index)
-        depth = options.get("depth", 30) if options.get("rerank", True) else 1
-        with self.admission.admit(SEARCH_TOKENS * max(int(depth), 1), budget_ms):
-            ranking = await opened.asearch(
-                query, budget_ms=budget_ms, on_first_stage=on_first_stage, **options
-            )
+        reranks = options.get("rerank", True)
+        tokens = SEARCH_TOKENS * max(int(options.get("depth", DEPTH)), 1)
+        try:
+            with self.admission.admit(tokens if reranks else SEARCH_TOKENS, budget_ms):
+                ranking = await opened.asearch(
+                    query, budget_ms=budget_ms, on_first_stage=on_first_stage, **options
+                )
+        except Overloaded as refusal:
+            if not reranks:
+                raise
+            ranking = await self._without_reranking(opened, query, budget_ms, options, refusal)
         self.observe("search", ranking.receipt)
         return ranking
+
+    async def _without_reranking(
+        self,
+        index: Index,
+        query: str,
+        budget_ms: float | None,
+        options: Mapping[str, Any],
+        refusal: Overloaded,
+    ) -> Ranking:
+        """The first stage alone, which costs little, if that is admitted."""
+        names = ("top_n", "depth", "mode", "where", "max_requests")
+        given = {name: value for name, value in options.items() if name in names}
+        with self.admission.admit(SEARCH_TOKENS, budget_ms):
+            ranking = await index.asearch(query, rerank=False, budget_ms=budget_ms, **given)
+        reasons = [ranking.receipt.reason, f"the reranker is overloaded: {refusal}"]
+        reason = "; ".join(reason for reason in reasons if reason)
+        return replace(ranking, receipt=replace(ranking.receipt, partial=True, reason=reason))
 
     async def explain(
         self, query: str, document: DocumentLike, model: str | None = None
@@ -256,27 +281,6 @@ class Service:
 
     async def _in_background(self, work: Callable[[], Any]) -> Any:
         return await asyncio.wrap_future(self._background.run(work))
-
-
-def _named(option: str, names: Iterable[str], default: Callable[[str], str]) -> dict[str, str]:
-    """Alias → name, in order."""
-    named: dict[str, str] = {}
-    for entry in names:
-        alias, equals, name = entry.partition("=")
-        if not equals or "/" in alias:  # a URI may have an equals sign
-            alias, name = default(entry), entry
-        if not alias or not name:
-            raise InputError(f"{option}={shown(entry)}: expected a name, or ALIAS=NAME")
-        if alias in named:
-            raise InputError(
-                f"{option}={shortened(alias)}: given twice; name one of them, as ALIAS={name}"
-            )
-        named[alias] = name
-    return named
-
-
-def _last_part(uri: str) -> str:
-    return uri.rstrip("/").rpartition("/")[2] or uri
 
 
 def _for(model: str, settings: Settings) -> Settings:
