@@ -3,14 +3,17 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import Overloaded
+from resift.rerank.first_stage import first_stage_ranking
 from resift.serve import admission
-from resift.serve.admission import Admission, estimated_tokens
+from resift.serve.admission import BUDGET_SHARE, Admission, estimated_tokens
+from resift.types import Receipt
 
 
 class Clock:
@@ -75,11 +78,12 @@ def test_after_the_time_that_a_refusal_names_the_call_is_admitted(clock: Clock) 
 def test_a_call_that_cannot_be_done_within_its_budget_is_refused_at_once(clock: Clock) -> None:
     queue = measured(clock, 1_000)
     with queue.admit(4_000):
-        with queue.admit(1_000, budget_ms=5_100):
+        with queue.admit(1_000, budget_ms=5_100 / BUDGET_SHARE):
             pass
         with pytest.raises(Overloaded) as refused, queue.admit(1_000, budget_ms=2_000):
             pass
-    assert refused.value.retry_after_s == pytest.approx(3, rel=0.05)
+    expected = 5 - 2 * BUDGET_SHARE
+    assert refused.value.retry_after_s == pytest.approx(expected, rel=0.05)
 
 
 def test_time_without_calls_does_not_count(clock: Clock) -> None:
@@ -127,3 +131,18 @@ def test_any_texts_have_an_estimate(query: str, texts: list[object]) -> None:
 
 def test_a_long_text_counts_as_much_as_a_model_reads_of_it() -> None:
     assert estimated_tokens("", ["x" * 10_000_000]) == admission.CALL_TOKENS + admission.LONGEST
+
+
+def receipt(depth: int, late: int) -> Receipt:
+    return replace(first_stage_ranking("q", [], 1).receipt, depth=depth, late=late)
+
+
+def test_calls_that_run_out_of_time_do_not_make_the_speed_look_higher(clock: Clock) -> None:
+    queue = measured(clock, 1_000)
+    for _ in range(500):
+        with queue.admit(10_000) as admitted:
+            clock.now += 1
+            admitted.note(receipt(50, 45), receipt(50, 45))
+    assert queue.seconds(1_000) == pytest.approx(1, rel=0.01)
+    admitted.note(receipt(0, 0))
+    assert admitted.share == 1

@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    with pytest.raises(InputError, match=r"none.*No such file.*set TMPDIR"), shared_by_processes():
+    with pytest.raises(InputError, match=r"none.*no such file.*set TMPDIR"), shared_by_processes():
         pass
 
 

@@ -165,7 +165,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("/v1/rank", {"query": "a", "documents": ["a"], "topn": 1}, 422, "topn"),
     ("/v1/rank", {"query": "a", "documents": ["a"], "model": "gpt"}, 404, "bundled, second"),
     ("/v1/rank", {"query": "a " * 40_000, "documents": ["a"]}, 400, "query"),
-    ("/v1/rank", {"query": "a", "documents": ["a"] * 10_001}, 422, "documents"),
+    ("/v1/rank", {"query": "a", "documents": ["a"] * 10_001}, 413, "10,001 documents"),
     ("/v1/search", {"query": "a", "index": "none"}, 404, "handbook"),
     ("/v1/search", {"query": "a", "where": "lang ="}, 400, "where"),
     ("/v1/search", {"query": "a", "mode": "fuzzy"}, 422, "mode"),

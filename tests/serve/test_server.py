@@ -123,6 +123,42 @@ def test_workers_that_stop_refuse_new_connections_and_answer_open_requests(tmp_p
 
 
 @linux_only
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with started(tmp_path / "log", "--workers", "2") as server:
+        workers = wait_for_workers(server, 2)
+        server.process.kill()
+        server.process.wait(60)
+        until = time.monotonic() + 60
+        while any(is_running(worker) for worker in workers):
+            assert time.monotonic() < until, "a worker goes on"
+            time.sleep(0.1)
+        with pytest.raises(httpx2.ConnectError):
+            ask(server.url)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_server_whose_stdout_is_full_serves(tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    command = [sys.executable, "-m", "resift", "serve", "--port", "0"]
+    with (tmp_path / "log").open("wb") as log, Path("/dev/full").open("wb") as full:
+        process = subprocess.Popen(command, stdout=full, stderr=log)
+    until = time.monotonic() + 60
+    while "the server goes on" not in (tmp_path / "log").read_text():
+        assert time.monotonic() < until and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@linux_only
 def test_a_worker_that_does_not_start_is_an_error(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "resift", "serve", "--port", "0", "--workers", "2"]
     with (tmp_path / "log").open("wb") as log:

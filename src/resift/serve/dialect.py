@@ -90,6 +90,8 @@ def noted_problem(error: Exception) -> Problem:
     note_problem(problem.kind)
     if problem.kind is Kind.failed:
         _log.error("a request failed: %s", type(error).__name__, exc_info=error)
+    elif problem.kind is Kind.unavailable:
+        _log.warning("a request could not be answered: %s", error)
     return problem
 
 

@@ -20,7 +20,7 @@ RANK: dict[str, Any] = {
         "value": {
             "query": "who approves vacation",
             "documents": [
-                {"id": "a", "title": "Leave", "text": "Your manager approves it.", "score": 7.1},
+                {"id": "a", "text": "Your manager approves vacation. Ask early.", "score": 7.1},
                 {"id": "b", "text": "Vacation is 30 days a year.", "score": 8.4},
             ],
             "budget_ms": 5000,

@@ -139,6 +139,11 @@ class Gate:
     async def _read(self, exchange: "_Exchange", receive: Receive) -> bytes | None:
         """The body; None if the caller has gone. Raises `RequestProblem` beyond a limit."""
         self._check_size(exchange.declared_bytes)
+        encoding = Headers(scope=exchange.scope).get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise RequestProblem(
+                Kind.malformed, f"Content-Encoding {shown(encoding)}: send the body uncompressed"
+            )
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(self._body_s):

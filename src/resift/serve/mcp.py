@@ -20,7 +20,10 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import ASGIApp
 
 import resift
+from resift.errors import OutputError
+from resift.files import reason
 from resift.serve.agents.tools import INSTRUCTIONS, TOOLS, ToolProblem, call
+from resift.serve.messages import messages
 from resift.serve.opening import ServiceOpening
 from resift.serve.options import ServeOptions
 from resift.serve.pipes import STDIN, LineReader, TextWriter, taken_stdout
@@ -127,10 +130,15 @@ async def _give_up(reader: LineReader, writer: TextWriter) -> None:
 async def _serve_pipes(opening: ServiceOpening, reader: LineReader, writer: TextWriter) -> None:
     server = create_server(opening.service)
     try:
-        async with stdio_server(cast(Any, reader), cast(Any, writer)) as (requests, responses):
+        lines = messages(reader, writer)
+        async with stdio_server(cast(Any, lines), cast(Any, writer)) as (requests, responses):
             await server.run(requests, responses, server.create_initialization_options())
     except* BrokenPipeError:  # the client has gone, which ends the work here
         pass
+    except* OSError as errors:
+        cause = errors.exceptions[0]
+        reasons = reason(cause) if isinstance(cause, OSError) else "several times"
+        raise OutputError(f"the output cannot be written ({reasons})") from errors
 
 
 def _on_signals(stop: Callable[[], None]) -> None:

@@ -40,9 +40,8 @@ class RankBody(_Options):
     """Documents to rank. A document is text, or an object with ``text``."""
 
     documents: list[Any] = Field(
-        max_length=10_000,
-        description="Text, or objects with text and optionally id, title, score and metadata. One "
-        "that cannot be read becomes a hit with a status.",
+        description="Up to 10,000: text, or objects with text and optionally id, title, score and "
+        "metadata. One that cannot be read becomes a hit with a status.",
     )
     model: str | None = Field(None, description="A model of this server; its first by default.")
     top_n: int | None = Field(None, ge=1, le=1_000_000)

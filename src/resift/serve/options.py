@@ -49,7 +49,7 @@ class ServeOptions:
             return
         try:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.tls_cert, self.tls_key)
+            context.load_cert_chain(self.tls_cert, self.tls_key, password="")  # asks for none
         except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
             cause = reason(error) if isinstance(error, OSError) else error
             raise InputError(

@@ -25,7 +25,8 @@ class Readiness(BaseModel):
 
 
 @router.get("/health", summary="Alive?", response_class=JSON)
-@router.get("/ping", include_in_schema=False)
+@router.head("/health", include_in_schema=False)
+@router.api_route("/ping", methods=["GET", "HEAD"], include_in_schema=False)
 async def health() -> Health:
     """200 as long as the process answers."""
     return Health()

@@ -87,6 +87,7 @@ class UnknownIndex(InputError):
 
 
 FAILED = "the server failed; its log says why"
+UNREADABLE = "the index cannot be read now; /ready says when it can, and the server's log why"
 
 
 def problem_of(error: Exception) -> Problem:
@@ -100,8 +101,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(Kind.overloaded, str(error), retry_after_s=error.retry_after_s)
         case RerankerClosed():
             return Problem(Kind.unavailable, "the server stops; ask again")
-        case StoreError():
-            return Problem(Kind.unavailable, str(error))
+        case StoreError():  # its message has paths of this machine
+            return Problem(Kind.unavailable, UNREADABLE)
         case ModelError() | ResiftError():
             return Problem(Kind.failed, str(error))
     return Problem(Kind.failed, FAILED)

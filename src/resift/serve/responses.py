@@ -67,7 +67,7 @@ def remarks(receipt: Receipt) -> list[str]:
     counts = {
         f"{receipt.cut} of {receipt.depth} documents were cut": receipt.cut,
         f"{receipt.skipped} of {receipt.depth} documents have no text": receipt.skipped,
-        f"of {receipt.mostly_unknown} documents the model knows less than half": (
+        f"less than half of {receipt.mostly_unknown} documents is known to the model": (
             receipt.mostly_unknown
         ),
     }

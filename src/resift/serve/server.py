@@ -76,7 +76,15 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            self._on_ready()
+            _announce(self._on_ready)
+
+
+def _announce(on_ready: Callable[[], None]) -> None:
+    """Say that the server is ready; it serves also where nobody can be told."""
+    try:
+        on_ready()
+    except (OSError, ValueError) as error:
+        _log.warning("stdout cannot be written, and the server goes on: %s", error)
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket) -> int:
@@ -107,7 +115,7 @@ class _Supervisor(Multiprocess):
                 return
         self._running = self._processes_now()
         self.started = True
-        self._on_ready()
+        _announce(self._on_ready)
 
     def terminate_all(self) -> None:
         """Close the port, so that new connections are refused, and let the workers end."""
@@ -153,6 +161,15 @@ class _Config(uvicorn.Config):
         if parent_process() is not None:
             log_to_stderr()
             _end_on_sigterm()
+            threading.Thread(target=_end_with_parent, name="resift-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this worker process in order when its parent has been killed."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _end_on_sigterm() -> None:

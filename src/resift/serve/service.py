@@ -126,8 +126,10 @@ class Service:
         """
         reranker = self.reranker(model)
         tokens = estimated_tokens(query, map(_text, documents))
-        with self.admission.admit(tokens, budget_ms):
-            return await self._rank(reranker, query, documents, budget_ms, **options)
+        with self.admission.admit(tokens, budget_ms) as admitted:
+            ranking = await self._rank(reranker, query, documents, budget_ms, **options)
+            admitted.note(ranking.receipt)
+        return ranking
 
     async def rank_each(
         self,
@@ -147,7 +149,7 @@ class Service:
         limits = max_tokens_per_doc or [None] * len(queries)
         lists = list(zip(queries, documents, limits, strict=True))
         tokens = sum(estimated_tokens(query, map(_text, texts)) for query, texts, _ in lists)
-        with self.admission.admit(tokens, budget_ms):
+        with self.admission.admit(tokens, budget_ms) as admitted:
             tasks = [
                 asyncio.ensure_future(
                     self._rank(
@@ -157,10 +159,12 @@ class Service:
                 for query, texts, limit in lists
             ]
             try:
-                return await asyncio.gather(*tasks)
+                rankings = await asyncio.gather(*tasks)
             finally:
                 for task in tasks:
                     task.cancel()
+            admitted.note(*(ranking.receipt for ranking in rankings))
+        return rankings
 
     async def _rank(
         self,
@@ -204,10 +208,11 @@ class Service:
         reranks = options.get("rerank", True)
         tokens = SEARCH_TOKENS * max(int(options.get("depth", DEPTH)), 1)
         try:
-            with self.admission.admit(tokens if reranks else SEARCH_TOKENS, budget_ms):
+            with self.admission.admit(tokens if reranks else SEARCH_TOKENS, budget_ms) as admitted:
                 ranking = await opened.asearch(
                     query, budget_ms=budget_ms, on_first_stage=on_first_stage, **options
                 )
+                admitted.note(ranking.receipt)
         except Overloaded as refusal:
             if not reranks:
                 raise
