@@ -184,10 +184,19 @@ def test_a_client_that_does_not_read_keeps_nothing_from_ending() -> None:
         assert process.process.wait(60) == 0
 
 
-def test_lines_that_are_no_messages_are_passed_over() -> None:
+def test_lines_that_are_no_messages_are_answered_and_later_ones_read() -> None:
     with started() as process:
         process.stdin.write(b'\n\xff\xfe\n{"half": \n[]\n' + b"x" * 300_000 + b"\n")
-        assert process.answer(HELLO)["id"] == 1
+        replies = [process.answer(HELLO)]
+        while replies[-1]["id"] is None:
+            replies.append(json.loads(process.stdout.readline()))
+        assert [reply["error"]["code"] for reply in replies[:-1]] == [
+            -32700,
+            -32700,
+            -32600,
+            -32700,
+        ]
+        assert replies[-1]["id"] == 1
 
 
 def test_a_model_that_cannot_be_loaded_is_named_at_once_and_in_every_answer(
