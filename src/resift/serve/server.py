@@ -20,7 +20,6 @@ from resift.errors import InputError
 from resift.files import reason
 from resift.serve.app import create_app
 from resift.serve.logs import log_to_stderr, logging_to_stderr
-from resift.serve.memory import share_arenas
 from resift.serve.metrics import forget_process, shared_by_processes
 from resift.serve.options import ServeOptions
 from resift.serve.protocol import Protocol
@@ -44,7 +43,6 @@ def serve(options: ServeOptions, announce: Announce) -> int:
     `announce` gets one line when the server is ready. Raises `InputError` for an address that
     cannot be used, and what `Service.open` raises.
     """
-    share_arenas()
     listener = _listen(options)
     port = listener.getsockname()[1]
     with logging_to_stderr():
@@ -161,7 +159,6 @@ class _Config(uvicorn.Config):
     def configure_logging(self) -> None:
         """Called first in a worker process, and once in its parent."""
         if parent_process() is not None:
-            share_arenas()
             log_to_stderr()
             _end_on_sigterm()
             threading.Thread(target=_end_with_parent, name="resift-parent", daemon=True).start()
