@@ -14,8 +14,7 @@ import httpx2
 import pytest
 
 from resift.serve.app import create_app
-from resift.serve.gate import OPEN_PATHS
-from resift.serve.mcp_endpoint import PATH as MCP_PATH
+from resift.serve.gate import MCP_PATH, OPEN_PATHS
 from resift.serve.options import PORT, ServeOptions
 from resift.settings import Settings
 from serve.deploy_files import ROOT, parsed

@@ -20,7 +20,7 @@ CUT_TOKENS = 200
 """A hit that is cut leaves some of what remains to the next ones, unless less than this remains."""
 
 LEAST_TOKENS = 16
-"""A shorter piece of a hit would say nothing."""
+"""A shorter piece of a hit is left out."""
 
 MAX_NAME_TOKENS = 60
 """A longer title or heading is cut."""
@@ -194,7 +194,7 @@ def _whole(text: _Text, room: int, count: Count) -> Extract | None:
 
 
 def _part(text: _Text, query: str, limit: int, count: Count) -> Extract | None:
-    """The best part of a text; None if it would say nothing."""
+    """The best part of a text; None if the room is too small."""
     if limit < LEAST_TOKENS:
         return None
     start, end = text.start, text.end

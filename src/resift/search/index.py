@@ -404,7 +404,7 @@ class Index:
         return work(notes)
 
     def _after(self, gone: VersionGone) -> tuple[str, ...]:
-        """Go on with the newest version, and say so; raises `gone` for a pinned version."""
+        """Continue with the newest version, with a note; raises `gone` for a pinned version."""
         if self._version is not None:
             raise gone
         self.refresh()

@@ -1,7 +1,6 @@
 """The app: all routers over one service, with what surrounds them. Opens and closes the service."""
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
@@ -14,20 +13,18 @@ from starlette.routing import Route
 import resift
 from resift.rerank.reranker import Reranker
 from resift.serve import native, probes
+from resift.serve.admission import Admission
 from resift.serve.dialect import noted_problem
 from resift.serve.dialects import choose
-from resift.serve.gate import Gate
+from resift.serve.gate import MCP_PATH, Gate
 from resift.serve.hosts import Hosts
 from resift.serve.keys import Keys
-from resift.serve.mcp_endpoint import PATH as MCP_PATH
 from resift.serve.mcp_endpoint import MCPEndpoint
 from resift.serve.observer import Observed, Observer
 from resift.serve.observer import router as metrics_router
 from resift.serve.options import ServeOptions
 from resift.serve.page import page
 from resift.serve.service import Service
-
-_log = logging.getLogger("resift")
 
 WARM_UP_WORDS = (8, 60, 150, 300, 500)
 """Words of the texts that are ranked before the server is ready: runtimes compile per length."""
@@ -82,13 +79,18 @@ def create_app(options: ServeOptions, service: Service | None = None) -> FastAPI
     return app
 
 
+def open_service(options: ServeOptions) -> Service:
+    """The models and indexes of a server. Raises as `Service.open` does."""
+    admission = Admission(options.max_queue_tokens)
+    return Service.open(options.models, options.indexes, admission=admission)
+
+
 async def _opened(
     app: FastAPI, options: ServeOptions, service: Service | None, stack: AsyncExitStack
 ) -> Service:
     """The service, warm, and kept up to date until the end of the stack."""
     if service is None:
-        service = await asyncio.to_thread(Service.open, options.models, options.indexes)
-        service.admission.max_tokens = options.max_queue_tokens
+        service = await asyncio.to_thread(open_service, options)
         stack.callback(service.close)
     await asyncio.gather(
         service.open_indexes(),

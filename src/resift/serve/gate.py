@@ -18,7 +18,7 @@ from resift.errors import shown
 from resift.serve.dialect import Dialect
 from resift.serve.hosts import Hosts
 from resift.serve.keys import Keys, bearer
-from resift.serve.problems import Kind, Problem, RequestProblem
+from resift.serve.problems import Kind, RequestProblem
 
 MAX_BODY_BYTES = 16_000_000
 """A thousand documents of 16 kB."""
@@ -32,7 +32,7 @@ BODY_S = 30.0
 GONE = 499
 """The status in logs and metrics of a caller that went away before the answer."""
 
-MCP = "/mcp"
+MCP_PATH = "/mcp"
 """The path that checks its hosts, and origins, itself."""
 
 OPEN_PATHS = ("/health", "/tei/health", "/ready", "/ping", "/", "/page/")
@@ -123,7 +123,7 @@ class Gate:
     def _check_host(self, scope: Scope) -> None:
         """Refuse a page elsewhere that points a name of its own at this machine."""
         host = Headers(scope=scope).get("host")
-        if self._hosts is not None and scope["path"] != MCP and not self._hosts.accepts(host):
+        if self._hosts is not None and scope["path"] != MCP_PATH and not self._hosts.accepts(host):
             raise RequestProblem(
                 Kind.forbidden,
                 f"Host {shown(host)}: expected localhost, or a name that --allowed-host gives",
@@ -169,9 +169,8 @@ class Gate:
                 Kind.too_large, f"a body of at most {self._max_body_bytes:,} bytes is accepted"
             )
         if self._bytes > MAX_BODIES_BYTES:
-            error = RequestProblem(Kind.overloaded, "the bodies of open requests fill the memory")
-            error.problem = Problem(Kind.overloaded, str(error), retry_after_s=1.0)
-            raise error
+            message = "the bodies of open requests fill the memory"
+            raise RequestProblem(Kind.overloaded, message, retry_after_s=1.0)
 
 
 class _Exchange:

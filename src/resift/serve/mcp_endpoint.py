@@ -13,11 +13,9 @@ from resift.serve.options import ServeOptions
 from resift.serve.problems import Kind, Problem
 from resift.serve.service import Service
 
-PATH = "/mcp"
-
 
 class MCPEndpoint:
-    """An ASGI app for `PATH`; it answers while `running`."""
+    """An ASGI app for ``/mcp``; it answers while `running`."""
 
     def __init__(
         self, options: ServeOptions, get_service: Callable[[], Awaitable[Service]]

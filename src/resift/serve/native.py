@@ -24,26 +24,11 @@ from resift.serve.native_bodies import (
     SearchAnswer,
     SearchBody,
 )
-from resift.serve.problems import Kind, Problem, RequestProblem
+from resift.serve.problems import STATUS, Kind, Problem, RequestProblem
 from resift.serve.responses import JSON, receipt_headers
 from resift.types import Explanation, Ranking
 
-_STATUS = {
-    Kind.malformed: 422,
-    Kind.invalid: 400,
-    Kind.empty: 400,
-    Kind.too_long: 400,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
-    Kind.unknown_model: 404,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
-    Kind.failed: 500,
-}
+_STATUS = STATUS | {Kind.malformed: 422}
 
 
 class Fault(BaseModel):

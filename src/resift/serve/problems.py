@@ -45,6 +45,25 @@ class Kind(StrEnum):
     """A fault of the server."""
 
 
+STATUS = {
+    Kind.malformed: 400,
+    Kind.invalid: 400,
+    Kind.empty: 400,
+    Kind.too_long: 400,
+    Kind.unauthorized: 401,
+    Kind.forbidden: 403,
+    Kind.unknown_model: 404,
+    Kind.not_found: 404,
+    Kind.wrong_method: 405,
+    Kind.too_large: 413,
+    Kind.too_slow: 408,
+    Kind.overloaded: 429,
+    Kind.unavailable: 503,
+    Kind.failed: 500,
+}
+"""The status of a problem, where a dialect has no other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A problem with a message of one line. `field` names the part of the body, if known."""
@@ -58,9 +77,15 @@ class Problem:
 class RequestProblem(Exception):
     """Raised where a request cannot be answered; the route of its dialect makes the response."""
 
-    def __init__(self, kind: Kind, message: str, field: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        message: str,
+        field: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
         super().__init__(message)
-        self.problem = Problem(kind, message, field)
+        self.problem = Problem(kind, message, field, retry_after_s)
 
 
 class UnknownModel(InputError):

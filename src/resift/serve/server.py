@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 from resift.cores import cores
 from resift.errors import InputError
 from resift.files import reason
-from resift.serve.app import create_app
+from resift.serve.app import create_app, open_service
 from resift.serve.logs import log_to_stderr, logging_to_stderr
 from resift.serve.metrics import forget_process, shared_by_processes
 from resift.serve.options import ServeOptions
@@ -56,8 +56,7 @@ def _serve_in_this_process(
 ) -> int:
     port = listener.getsockname()[1]
     _end_on_sigterm()
-    service = Service.open(options.models, options.indexes)
-    service.admission.max_tokens = options.max_queue_tokens
+    service = open_service(options)
     try:
         config = _config(options, create_app(options, service))
         line = _line(options, port, service)

@@ -25,6 +25,7 @@ from resift.serve.agents.results import (
     SearchResult,
 )
 from resift.serve.problems import Kind, problem_of
+from resift.serve.record import note_problem
 from resift.serve.responses import encodable
 from resift.serve.service import Service
 
@@ -225,6 +226,7 @@ async def call(
         raise ToolProblem(_line(_invalid(error))) from error
     except Exception as error:
         problem = problem_of(error)
+        note_problem(problem.kind)
         if problem.kind is Kind.failed:
             _log.error("a tool failed: %s", type(error).__name__, exc_info=error)
         raise ToolProblem(_line(problem.message)) from error

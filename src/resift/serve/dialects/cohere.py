@@ -14,25 +14,8 @@ from resift.serve.dialect import Dialect
 from resift.serve.dialects.bodies import DialectBody, TextOrObject
 from resift.serve.dialects.cohere_documents import texts_of
 from resift.serve.dialects.scores import Score, errors, scored, served_model, warnings
-from resift.serve.problems import Kind, Problem, RequestProblem
+from resift.serve.problems import STATUS, Kind, Problem, RequestProblem
 from resift.serve.responses import JSON, receipt_headers
-
-_STATUS = {
-    Kind.malformed: 400,
-    Kind.invalid: 400,
-    Kind.empty: 400,
-    Kind.too_long: 400,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
-    Kind.unknown_model: 404,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
-    Kind.failed: 500,
-}
 
 NO_DOCUMENTS = "invalid request: list of documents must not be empty"
 NO_QUERY = "invalid request: query must not be empty or be only whitespace"
@@ -55,7 +38,7 @@ class ErrorAnswer(BaseModel):
 def _status_and_body(problem: Problem) -> tuple[int, Any]:
     unauthorized = problem.kind is Kind.unauthorized
     message = "invalid api token" if unauthorized else problem.message
-    return _STATUS[problem.kind], ErrorAnswer(message=message)
+    return STATUS[problem.kind], ErrorAnswer(message=message)
 
 
 DIALECT = Dialect("cohere", _status_and_body)
@@ -92,7 +75,7 @@ class V1Body(DialectBody):
 
 
 class Result(Score):
-    """A document's place and score; in v1 with the document, if it was asked for."""
+    """A document's position and score; in v1 with the document, if it was asked for."""
 
     document: dict[str, Any] | None = None
 
@@ -116,7 +99,7 @@ class Answer(BaseModel):
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": Answer},
-    **errors(_STATUS, ErrorAnswer),
+    **errors(STATUS, ErrorAnswer),
 }
 
 v2_router = APIRouter(tags=["cohere"], route_class=DIALECT.route_class())

@@ -13,25 +13,10 @@ from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
 from resift.serve.dialects.bodies import DialectBody
 from resift.serve.dialects.scores import errors, scored
-from resift.serve.problems import Kind, Problem
+from resift.serve.problems import STATUS, Kind, Problem
 from resift.serve.responses import JSON, receipt_headers
 
-_STATUS = {
-    Kind.malformed: 422,
-    Kind.invalid: 400,
-    Kind.empty: 422,
-    Kind.too_long: 400,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
-    Kind.unknown_model: 400,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
-    Kind.failed: 500,
-}
+_STATUS = STATUS | {Kind.malformed: 422, Kind.empty: 422, Kind.unknown_model: 400}
 
 DEFAULT_MODEL = "default/not-specified"
 MAX_DOCUMENTS = 2_048
@@ -60,7 +45,7 @@ class ErrorAnswer(BaseModel):
 
 
 class Invalid(BaseModel):
-    """The place in the body, and what is wrong there."""
+    """The path in the body, and what is wrong there."""
 
     loc: list[str]
     msg: str

@@ -10,24 +10,14 @@ from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
 from resift.serve.dialects.bodies import DialectBody, Text
 from resift.serve.dialects.scores import Score, errors, scored, served_model
-from resift.serve.problems import Kind, Problem, RequestProblem
+from resift.serve.problems import STATUS, Kind, Problem, RequestProblem
 from resift.serve.responses import JSON, receipt_headers
 
-_STATUS = {
+_STATUS = STATUS | {
     Kind.malformed: 422,
     Kind.invalid: 422,
     Kind.empty: 422,
-    Kind.too_long: 400,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
     Kind.unknown_model: 400,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
-    Kind.failed: 500,
 }
 
 _CODE = {
@@ -94,7 +84,7 @@ class Document(BaseModel):
 
 
 class Result(Score):
-    """A document's place and score; and the document, unless ``return_documents`` is false."""
+    """A document's position and score; and the document, unless ``return_documents`` is false."""
 
     document: Document | None = None
 

@@ -15,7 +15,7 @@ from resift.types import Hit, Ranking, Receipt
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A document's place in the request, and its score."""
+    """A document's position in the request, and its score."""
 
     index: int
     score: float
@@ -26,7 +26,7 @@ def scored(ranking: Ranking, *, raw: bool = False) -> list[Scored]:
     """All hits with scores from 0 to 1, or with logits if `raw`; no score is above the one before.
 
     Dialects have no hit without a score: one that could not be read, or not in time, has the lowest
-    score that its place allows. So has one of an earlier stage of the model, which ranks behind the
+    score that its rank allows. So has one of an earlier stage of the model, which ranks behind the
     others whatever its score. The headers ``x-partial`` and ``x-notes`` say so.
     """
     lowest = 0.0
@@ -48,7 +48,7 @@ def warnings(receipt: Receipt) -> list[str]:
 
 
 class Score(BaseModel):
-    """A document's place in the request, and its score from 0 to 1, in an answer."""
+    """A document's position in the request, and its score from 0 to 1, in an answer."""
 
     index: int
     relevance_score: float = Field(ge=0, le=1)

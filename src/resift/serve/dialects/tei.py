@@ -13,23 +13,14 @@ from resift.serve.call import MAX_DOCUMENTS, TheCall
 from resift.serve.dialect import Dialect
 from resift.serve.dialects.bodies import DialectBody
 from resift.serve.dialects.scores import errors, scored
-from resift.serve.problems import Kind, Problem, RequestProblem, TooLong
+from resift.serve.problems import STATUS, Kind, Problem, RequestProblem, TooLong
 from resift.serve.responses import JSON, receipt_headers
 
-_STATUS = {
+_STATUS = STATUS | {
     Kind.malformed: 422,
     Kind.invalid: 422,
-    Kind.empty: 400,
     Kind.too_long: 422,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
     Kind.unknown_model: 422,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
     Kind.failed: 424,
 }
 

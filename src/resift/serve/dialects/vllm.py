@@ -30,26 +30,9 @@ from resift.serve.dialects.vllm_bodies import (
     ScoreBody,
     Usage,
 )
-from resift.serve.problems import Kind, Problem, RequestProblem, TooLong
+from resift.serve.problems import STATUS, Kind, Problem, RequestProblem, TooLong
 from resift.serve.responses import JSON, receipt_headers
 from resift.types import Ranking
-
-_STATUS = {
-    Kind.malformed: 400,
-    Kind.invalid: 400,
-    Kind.empty: 400,
-    Kind.too_long: 400,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
-    Kind.unknown_model: 404,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
-    Kind.failed: 500,
-}
 
 _TYPE = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError"}
 
@@ -72,7 +55,7 @@ class ErrorAnswer(BaseModel):
 
 
 def _status_and_body(problem: Problem) -> tuple[int, Any]:
-    status = _STATUS[problem.kind]
+    status = STATUS[problem.kind]
     if problem.kind is Kind.unauthorized:
         return status, ErrorAnswer(error=problem.message)
     param = "input_tokens" if problem.kind is Kind.too_long else problem.field
@@ -87,11 +70,11 @@ DIALECT = Dialect("vllm", _status_and_body)
 router = APIRouter(tags=["vllm"], route_class=DIALECT.route_class())
 
 _RERANKED: Any = {
-    "responses": {200: {"model": RerankAnswer}, **errors(_STATUS, ErrorAnswer)},
+    "responses": {200: {"model": RerankAnswer}, **errors(STATUS, ErrorAnswer)},
     "response_class": JSON,
 }
 _SCORED: Any = {
-    "responses": {200: {"model": ScoreAnswer}, **errors(_STATUS, ErrorAnswer)},
+    "responses": {200: {"model": ScoreAnswer}, **errors(STATUS, ErrorAnswer)},
     "response_class": JSON,
 }
 

@@ -10,25 +10,10 @@ from resift.serve.call import TheCall
 from resift.serve.dialect import Dialect
 from resift.serve.dialects.bodies import DialectBody
 from resift.serve.dialects.scores import Score, errors, scored, served_model
-from resift.serve.problems import Kind, Problem, RequestProblem, TooLong
+from resift.serve.problems import STATUS, Kind, Problem, RequestProblem, TooLong
 from resift.serve.responses import JSON, receipt_headers
 
-_STATUS = {
-    Kind.malformed: 400,
-    Kind.invalid: 400,
-    Kind.empty: 400,
-    Kind.too_long: 400,
-    Kind.unauthorized: 401,
-    Kind.forbidden: 403,
-    Kind.unknown_model: 400,
-    Kind.not_found: 404,
-    Kind.wrong_method: 405,
-    Kind.too_large: 413,
-    Kind.too_slow: 408,
-    Kind.overloaded: 429,
-    Kind.unavailable: 503,
-    Kind.failed: 500,
-}
+_STATUS = STATUS | {Kind.unknown_model: 400}
 
 MAX_DOCUMENTS = 1_000
 
@@ -72,7 +57,7 @@ class Body(DialectBody):
 
 
 class Result(Score):
-    """A document's place and score; and the document, if it was asked for."""
+    """A document's position and score; and the document, if it was asked for."""
 
     document: str | None = None
 
