@@ -392,3 +392,16 @@ def test_without_the_package_the_path_says_what_to_install(
         response = post(f"{url}/mcp", "list_indexes", {})
     assert response.status_code == 404
     assert response.json()["error"]["message"].endswith("pip install 'resift[mcp]'")
+
+
+def test_a_tool_that_fails_counts_as_a_problem(url: str) -> None:
+    base = url.removesuffix("/mcp")
+    series = 'resift_problems_total{dialect="mcp",kind="not_found"}'
+
+    def count() -> float:
+        lines = httpx2.get(f"{base}/metrics").text.splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(series))
+
+    before = count()
+    post(url, "search", {"query": "a", "index": "no-such-index"}, STATELESS)
+    assert count() == before + 1
