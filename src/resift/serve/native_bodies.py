@@ -15,9 +15,9 @@ Share = Annotated[float | None, Field(ge=0, le=1)]
 
 
 class _Options(BaseModel):
-    """The options that a ranking and a search share. Unknown fields are refused."""
+    """The options that a ranking and a search share. Unknown fields and other types are refused."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     query: str = Field(min_length=1, max_length=100_000)
     budget_ms: BudgetMs = None
