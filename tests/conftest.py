@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,15 @@ from artifacts import make_joint_artifact
 from index.parsing.forked import ForkedParser, ForkServer
 from resift import Reranker
 from resift.index.parsing import pool
-from resift.settings import Settings
+from resift.settings import RUNTIMES, Settings
 
-# How long an example takes says how busy the machine is, and nothing of what is tested.
-settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# How long an example takes says how busy the machine is, and nothing of what is tested. The same
+# examples each time: whoever changes something is not stopped by what was there before. New ones:
+# pytest --hypothesis-profile=new-examples
+settings.register_profile(
+    "new-examples", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("tests", settings.get_profile("new-examples"), derandomize=True)
 settings.load_profile("tests")
 
 
@@ -158,10 +164,18 @@ def _logging() -> dict[str, tuple[int, bool, bool]]:
     return states | {"all": (logging.root.manager.disable, False, True)}
 
 
-@pytest.fixture(scope="session", params=["openvino", "onnxruntime"])
+_INSTALLED = [name for name in RUNTIMES if find_spec(name)]
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        *_INSTALLED[:1],
+        *(pytest.param(name, marks=pytest.mark.long) for name in _INSTALLED[1:]),
+    ],
+)
 def runtime(request: pytest.FixtureRequest) -> str:
-    """Each runtime in turn."""
-    pytest.importorskip(request.param)
+    """Each runtime in turn; only CI asks those that are not the default."""
     name: str = request.param
     return name
 

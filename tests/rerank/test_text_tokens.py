@@ -3,7 +3,6 @@
 Against the tokenizer itself on whole texts: blanks or none, words of any length, any script.
 """
 
-import re
 import time
 
 import numpy as np
@@ -17,6 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from resift.rerank.catalogue import BUNDLED
+from resift.rerank.characters import next_border
 from resift.rerank.text_tokens import SLICE, TextTokens, Wanted
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 
@@ -77,6 +77,10 @@ def read(tokens: Tokens, text: str, wanted: Wanted) -> TextTokens:
 @example(text="\u200b" * 3 * SLICE + "alpha" * 60)
 @example(text="alpha [SEP]" * 100)
 @example(text="x" * (FIRST - 3) + "[SEP] alpha" * 100)
+@example(text=("\u0301" * 20 + "x" * 800) * 11)
+@example(text=("x" * 800 + "\u200b" * 20) * 30)
+@example(text=("\u200b" + "x" * 692) * 12)
+@example(text="x" * SLICE + "\u200b" * SLICE + " beta " * 80)
 @settings(max_examples=150, deadline=None)
 def test_tokens_are_those_of_the_whole_text(name: str, text: str) -> None:
     tokenizer = TOKENIZERS[name]
@@ -90,7 +94,7 @@ def test_tokens_are_those_of_the_whole_text(name: str, text: str) -> None:
     assert beginning.ids.tolist() == whole.ids[: len(beginning.ids)]
     assert beginning.total <= len(whole.ids)
     assert len(beginning.ids) > MOST or beginning.total == len(whole.ids)
-    longest_word = max(map(len, re.findall(r"\w+", text)), default=0)
+    longest_word = max((end - start for start, end in whole.offsets), default=0)
     if beginning.ends is not None and longest_word < SLICE:  # else its end is not exact
         ends = [end for _, end in whole.offsets[: len(beginning.ends)]]
         assert beginning.ends.tolist() == ends
@@ -107,7 +111,8 @@ def test_rows_are_those_of_the_whole_text(text: str) -> None:
     for made in (row, counted):
         assert made.ids[1:-1].tolist() == ids[:room]
         assert made.seen == min(len(ids), room)
-        assert made.end == (encoding.offsets[room - 1][1] if len(ids) > room else len(text))
+        cut = next_border(text, encoding.offsets[room - 1][1]) if len(ids) > room else len(text)
+        assert made.end == cut
     assert counted.dropped == max(len(ids) - room, 0) and counted.counted
     assert bool(row.dropped) == bool(counted.dropped) and row.dropped <= counted.dropped
 

@@ -146,6 +146,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield Machine(url, *folders[1:])
 
 
+@pytest.mark.long
 def test_the_containers_serve_what_one_of_them_indexes(machine: Machine, tmp_path: Path) -> None:
     arguments = machine.command("resift")[1:]
     with started(tmp_path / "log", *arguments, **machine.environment("resift")) as server:

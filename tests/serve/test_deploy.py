@@ -194,6 +194,7 @@ def test_a_changed_secret_changes_the_keys(
     assert keys.accepts("the-key-of-today") and not keys.accepts("the-key-of-yesterday")
 
 
+@pytest.mark.long
 def test_a_server_that_stops_closes_its_port_while_it_answers(tmp_path: Path) -> None:
     """So whoever sends requests to it must know before: therefore the sleep of preStop."""
     texts = [f"{row} " + "the office is closed on sundays " * 40 for row in range(150)]

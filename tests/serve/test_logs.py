@@ -222,6 +222,7 @@ def _record(message: str, *arguments: object) -> logging.LogRecord:
     return logging.LogRecord("resift", logging.INFO, __file__, 1, message, arguments, None)
 
 
+@pytest.mark.long
 def test_a_server_answers_though_nobody_reads_its_stderr() -> None:
     command = [sys.executable, "-m", "resift", "serve", "--port", "0"]
     pipe = subprocess.PIPE

@@ -247,6 +247,7 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 
 @linux_only
+@pytest.mark.long
 def test_two_processes_are_added_up_and_outlived(tmp_path: Path, url: str) -> None:
     folder = tmp_path / "temporary"
     folder.mkdir()

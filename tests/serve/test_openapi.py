@@ -55,7 +55,6 @@ def check(schema: schemathesis.BaseSchema, method: str, path: str, examples: int
             max_examples=examples,
             deadline=None,
             database=None,
-            derandomize=True,  # CI asks the same requests each time; other ones: set it to False
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         )

@@ -42,7 +42,9 @@ def test_one_line_says_where_it_is_and_what_it_has(tmp_path: Path, served_index:
         assert server.process.stdout is not None and server.process.stdout.read() == ""
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_server_that_stops_answers_what_it_has_begun(tmp_path: Path, number: int) -> None:
     documents = [f"{row} " + "the office is closed on sundays " * 40 for row in range(300)]
     responses: list[Any] = []

@@ -12,6 +12,8 @@ from collections import Counter
 from contextlib import suppress
 from subprocess import TimeoutExpired
 
+import pytest
+
 from storage.corpus import Child, Corpus, Row, children
 
 ROUNDS = 8
@@ -20,6 +22,9 @@ DOCUMENTS = 20
 PACE = {"commit": 10, "embed_s": 0.02}
 
 
+@pytest.mark.parametrize(
+    "corpus", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True
+)
 def test_the_next_sync_continues_a_killed_one_and_readers_never_notice(corpus: Corpus) -> None:
     rng = random.Random(7)
     twin = corpus.twin()

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import pytest
+
 from resift.errors import IndexNotFound
 from storage.corpus import Corpus, children
 
@@ -41,6 +43,9 @@ def test_two_writers_at_once_lose_nothing_and_double_nothing(corpus: Corpus) -> 
     assert all(ids == held_by[version] for version, ids in seen.results)
 
 
+@pytest.mark.parametrize(
+    "corpus", ["folder", pytest.param("bucket", marks=pytest.mark.long)], indirect=True
+)
 def test_the_later_sync_decides_the_content_of_an_object(corpus: Corpus) -> None:
     corpus.write({f"{n}.txt": "first" for n in range(DOCUMENTS)})
     with children(corpus.storage) as start:

@@ -102,8 +102,10 @@ class Reader:
         self, part: "_TextSlice", begin: int, length: int, size: int
     ) -> tuple[int, int, bool]:
         """(end token, characters to go forward, whether inside a word) of a slice."""
-        if begin == len(part.ids):  # empty, or only the rest of a word
-            return begin, length - bool(begin), bool(begin)
+        if not len(part.ids):
+            return 0, length, False
+        if begin == len(part.ids):  # only the rest of a word
+            return begin, *part.last_character(length)
         if stop := part.border(begin, length - self.longest_added):
             return stop, part.start(stop), False
         if part.offsets[0][0] and not begin:  # spaces before the only word
@@ -114,8 +116,9 @@ class Reader:
             return 0, 0, False
         if stop := part.border(begin, length):
             return stop, part.start(stop), False
-        unknown = len(part.ids) == 1  # it stays one token, whatever follows
-        return len(part.ids), length - unknown, unknown
+        if len(part.ids) == 1:  # unknown: it stays one token, whatever follows
+            return 1, *part.last_character(length)
+        return len(part.ids), length, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,14 @@ class _TextSlice:
             return 0
         first = self.words[0]
         return next((n for n, word in enumerate(self.words) if word != first), len(self.words))
+
+    def last_character(self, length: int) -> tuple[int, bool]:
+        """(characters to go forward, whether inside a word), to the last one that a token has.
+
+        Tokenizers leave out some characters; a slice of these alone would not be of the word.
+        """
+        last = self.offsets[-1][1] - 1
+        return (last, True) if last > 0 else (length, False)
 
     def start(self, token: int) -> int:
         """Where a token's word begins, with the spaces before it, which some tokenizers read."""
