@@ -20,7 +20,7 @@ from resift.serve.service import Service
 from serve.running import running
 
 EXAMPLES = 12
-LONG_EXAMPLES = 100
+LONG_EXAMPLES = 50
 
 OPERATIONS = [
     (method, path)
