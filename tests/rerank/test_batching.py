@@ -8,7 +8,9 @@ from resift.rerank.batching import (
     LENGTH_STEP,
     MAX_EXCESS,
     fill,
+    full_batch,
     padded_length,
+    padded_rows,
     schedule,
     waves,
 )
@@ -89,3 +91,21 @@ def test_mixed_lengths_waste_little() -> None:
     lengths = np.clip(np.exp(rng.normal(np.log(110), 0.4, 100)), 20, 480).astype(int).tolist()
     positions = sum(group.positions for group in schedule(lengths))
     assert 1 - sum(lengths) / positions < 0.065  # .061 of it by the step alone
+
+
+def test_batches_have_few_different_numbers_of_rows() -> None:
+    padded = [padded_rows(rows) for rows in range(1, 129)]
+    assert len(set(padded)) == 26
+    assert all(
+        rows <= more <= max(1.25 * rows, rows + 1) for rows, more in enumerate(padded, start=1)
+    )
+    assert [padded_rows(rows) for rows in padded] == padded
+
+
+@given(st.integers(1, 64), st.integers(1, 4096))
+def test_a_full_batch_fits_without_added_rows(steps: int, budget: int) -> None:
+    longest = steps * LENGTH_STEP
+    rows = full_batch(longest, budget)
+    assert padded_rows(rows) == rows
+    assert rows * longest <= budget or rows == 1
+    assert padded_rows(rows + 1) > rows + 1 or (rows + 1) * longest > budget

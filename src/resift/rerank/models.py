@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact, Pooling
-from resift.rerank.batching import padded_length, schedule
+from resift.rerank.batching import padded_length, padded_rows, schedule
 from resift.rerank.graph_checks import NEXT_STATES, check_graphs
 from resift.rerank.late_interaction import (
     LateInteractionWeights,
@@ -341,8 +341,21 @@ def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[An
 def run(
     session: Session, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Run a batch with those of `feeds` that the model reads; `outputs` None gives all outputs."""
-    return session.run({name: feeds[name] for name in session.inputs}, outputs)
+    """Run a batch with those of `feeds` that the model reads; `outputs` None gives all outputs.
+
+    Rows are added, and left out again, so that a process sees few shapes (`padded_rows`).
+    """
+    inputs = {name: feeds[name] for name in session.inputs}
+    rows = len(next(iter(inputs.values())))
+    if not (more := padded_rows(rows) - rows):
+        return session.run(inputs, outputs)
+    inputs = {name: _extended(values, more) for name, values in inputs.items()}
+    return {name: values[:rows] for name, values in session.run(inputs, outputs).items()}
+
+
+def _extended(values: NDArray[Any], more: int) -> NDArray[Any]:
+    """The rows, with the last one `more` times again."""
+    return np.concatenate([values, np.repeat(values[-1:], more, axis=0)])
 
 
 def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import Overloaded, RerankerClosed, RuntimeFailure
-from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, padded_length
+from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, full_batch, padded_length
 from resift.rerank.caches import StateCache
 from resift.rerank.models import Batch, Model, Stage, TokenStates
 from resift.rerank.native import BackgroundThread, thread_failure
@@ -178,7 +178,7 @@ class Worker(BackgroundThread):
         batch_key, lengths = first.batch_key, first.lengths()
         longest = padded_length(lengths[0])
         budget = self._token_budget(first.deadline.remaining_s)
-        room = max(budget // longest, 1)
+        room = full_batch(longest, budget)
         pairs = _start(first, slice(0, first_batch(lengths, budget)), longest)
         for request in others:
             if len(pairs) >= room:
