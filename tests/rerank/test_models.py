@@ -39,3 +39,9 @@ def test_rows_are_added_for_the_runtime_and_left_out_again() -> None:
 def test_added_rows_keep_the_type(dtype: type) -> None:
     result = run(Doubling(), {"rows": np.ones((5, 2, 3), dtype)})
     assert result["doubled"].dtype == dtype and result["doubled"].shape == (5, 2, 3)
+
+
+def test_a_batch_has_at_least_so_many_rows() -> None:
+    session = Doubling()
+    assert run(session, {"rows": np.ones((1, 3))}, least_rows=2)["doubled"].shape == (1, 3)
+    assert session.sizes == {2}

@@ -48,14 +48,14 @@ def padded_length(tokens: int) -> int:
 def padded_rows(rows: int) -> int:
     """The rows of a batch after rows were added, so that batches have few different numbers.
 
-    OpenVINO prepares kernels for each new shape and keeps them, some 3 MB and 6 to 10 ms each.
+    OpenVINO prepares kernels for each new shape, which takes time, and keeps them (LOG.md).
     """
     step = next((step for most, step in _ROW_STEPS if rows <= most), 8)
     return -(-rows // step) * step
 
 
 _ROW_STEPS = ((4, 1), (16, 2), (32, 4))
-"""(rows up to, step): at most a fifth of a batch is added, and mostly less than a tenth."""
+"""(rows up to, step): at most a quarter of the rows is added."""
 
 
 def schedule(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[Group]:

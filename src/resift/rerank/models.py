@@ -326,11 +326,7 @@ def run_pairs(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, 
 
     ONNX Runtime sums a single row in another order, which changes the last bit of its logit.
     """
-    rows = len(feeds["states"])
-    if rows > 1:
-        return run(session, feeds)
-    doubled = {name: np.concatenate([array, array]) for name, array in feeds.items()}
-    return {name: array[:rows] for name, array in run(session, doubled).items()}
+    return run(session, feeds, least_rows=2)
 
 
 def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[Any]]:
@@ -339,15 +335,19 @@ def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[An
 
 
 def run(
-    session: Session, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+    session: Session,
+    feeds: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] | None = None,
+    least_rows: int = 1,
 ) -> dict[str, NDArray[Any]]:
     """Run a batch with those of `feeds` that the model reads; `outputs` None gives all outputs.
 
-    Rows are added, and left out again, so that a process sees few shapes (`padded_rows`).
+    Rows are added, and left out again, so that a process sees few shapes (`padded_rows`) and a
+    batch has `least_rows`.
     """
     inputs = {name: feeds[name] for name in session.inputs}
     rows = len(next(iter(inputs.values())))
-    if not (more := padded_rows(rows) - rows):
+    if not (more := padded_rows(max(rows, least_rows)) - rows):
         return session.run(inputs, outputs)
     inputs = {name: _extended(values, more) for name, values in inputs.items()}
     return {name: values[:rows] for name, values in session.run(inputs, outputs).items()}
