@@ -19,6 +19,7 @@ from resift import Reranker
 from resift.errors import Overloaded, RuntimeFailure
 from resift.rerank import engine as engine_module
 from resift.rerank import worker as worker_module
+from resift.rerank.batching import padded_rows
 from resift.rerank.call import Call
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
@@ -89,6 +90,21 @@ def test_rows_of_many_calls_run_in_one_batch_and_reach_their_callers() -> None:
         results = [call.result(SOON).logits.tolist() for call in calls]
     assert results == [[call + 1.5, 1.5] for call in range(6)]
     assert sorted(model.seen[2]) == sorted([1, 2, 3, 4, 5, 6, *[2] * 6])
+
+
+def test_a_batch_of_many_calls_needs_no_added_rows() -> None:
+    model = Gated()
+    engine = Engine(model)
+    with busy(model, engine) as threads:
+        calls = [
+            threads.submit(engine.score, f"{QUERY} w{n}", ["red " * 40] * 3) for n in range(15)
+        ]
+        waiting(engine, 16)
+        model.gate.set()
+        for call in calls:
+            call.result(SOON)
+    largest = max(map(len, model.seen))
+    assert 3 < largest < 45 and padded_rows(largest) == largest
 
 
 def test_a_small_call_does_not_wait_behind_a_large_one() -> None:
