@@ -1,7 +1,8 @@
 """Normalises text for both retrievers: no invisible characters, one form of equivalent ones.
 
 Stored passages keep their characters, so the offsets of a citation refer to the original text.
-After a change here, raise `parsing.chunking.VERSION`, so that indexed documents are read again.
+After a change here, raise `parsing.chunking.VERSION`, so that indexed documents are read again, and
+`analysis.spec.RULES`, because queries would have other terms than the indexed documents.
 """
 
 import re

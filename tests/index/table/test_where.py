@@ -49,7 +49,7 @@ def write(rows: list[Row], path: str) -> Any:
         **texts,
         "page": arrow.array([row.page for row in rows], arrow.int64()),
         "metadata": arrow.ExtensionArray.from_storage(arrow.json_(), metadata),
-        "search_text": ["a cat and a dog"] * count,
+        "terms": ["a cat and a dog"] * count,
         "vector": arrow.FixedSizeListArray.from_arrays(flat, 4),
     }
     return lance.write_dataset(arrow.table(columns), path, mode="overwrite")
@@ -83,7 +83,7 @@ ROWS = [
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     data = write(ROWS, str(tmp_path_factory.mktemp("where")))
-    data.create_scalar_index("search_text", "INVERTED")
+    data.create_scalar_index("terms", "INVERTED")
     yield data
 
 
@@ -274,7 +274,7 @@ def test_a_value_stays_a_value(tmp_path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["_rowid", "uri", "vector", "search_text", "metadata", "$.k", "k[*]", 'k"', "a b"]
+    "name", ["_rowid", "uri", "vector", "terms", "metadata", "$.k", "k[*]", 'k"', "a b"]
 )
 def test_a_name_is_a_key_whatever_columns_there_are(tmp_path: Path, name: str) -> None:
     data = write([Row({name: 1, "k": 1}), Row({"k": 1}, uri="1")], str(tmp_path / "rows"))

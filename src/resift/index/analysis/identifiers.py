@@ -1,0 +1,127 @@
+"""Splits identifiers, paths, addresses and numbers into the words that people search them by."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+
+_MAX_LENGTH = 256
+# The characters that stay of a longer term, before a hash of the whole.
+_BEGINNING = 200
+# A longer word is no name in camelCase, but data.
+_MAX_NAME = 80
+_MAX_JOINED = 40
+_SEGMENTS = re.compile(r"[/\\:@#&+]+")
+_WORDS = re.compile(r"[^.\-_']+")
+_POSSESSIVE = re.compile(r"'[sS]$")
+_GROUPED = re.compile(r"\d{1,3}(?:[,_']\d{3})+")
+_ACRONYM = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
+_HEX = re.compile(r"(?:0x)?[0-9a-f]*[0-9][0-9a-f]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_ABBREVIATIONS = range(7, 13)
+_HYPHENATED = re.compile(r"[^\W\d_]+(?:[-'][^\W_]+)+")
+_VERSION = re.compile(r"v(\d+(?:\.\d+)+\S*)")
+_NUMBERED = re.compile(r"([^\W\d_]{3,})(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Compound:
+    """A token of several words. `words` are as they are written, the others in lower case.
+
+    `joined` are words without their hyphens or separators: email for e-mail, 1000 for 1,000.
+    `identifiers` are the whole token, and its segments that have several words; `hyphenated` are
+    those of them that are more often words of a language: well-known, don't.
+    """
+
+    words: tuple[str, ...]
+    joined: tuple[str, ...]
+    identifiers: tuple[str, ...]
+    hyphenated: tuple[str, ...]
+
+
+def bounded(term: str) -> str:
+    """The term, or for a very long one its beginning with a hash of the whole."""
+    if len(term) <= _MAX_LENGTH:
+        return term
+    digest = blake2b(term.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return f"{term[:_BEGINNING]}{digest}"
+
+
+def without_possessive(token: str) -> str:
+    """The token without an English ``'s`` at its end."""
+    return _POSSESSIVE.sub("", token)
+
+
+def split_compound(token: str) -> Compound:
+    """Split a token, which has no white space, at its signs and punctuation."""
+    if _GROUPED.fullmatch(token):
+        return Compound((), (re.sub(r"\D", "", token),), (), ())
+    lower = token.casefold()
+    bare = token.strip("-.$@#%+_")
+    segments = _unique(segment for segment in _SEGMENTS.split(bare) if segment)
+    words = [word for segment in segments for word in _words(segment)]
+    inner = [name.casefold() for name in (bare, *segments) if len(_WORDS.findall(name)) > 1]
+    versions = [match[1] for name in (lower, *inner) if (match := _VERSION.fullmatch(name))]
+    joined = [name for segment in segments for name in _joined(segment.casefold())]
+    names = _unique([lower, *inner, *versions])
+    hyphenated = tuple(name for name in names if _HYPHENATED.fullmatch(name))
+    identifiers = tuple(name for name in names if not _HYPHENATED.fullmatch(name))
+    words += [word for name in versions for word in _words(name)]
+    return Compound(_unique(words), _unique(joined), identifiers, hyphenated)
+
+
+def camel_parts(word: str) -> tuple[str, ...]:
+    """The parts of a name in camelCase, of two letters or more; nothing for other words."""
+    if len(word) > _MAX_NAME or word.islower() or _HEX.fullmatch(word.casefold()):
+        return ()
+    cuts = [at for at in range(1, len(word)) if _starts_part(word, at)]
+    parts = [word[start:end] for start, end in pairwise([0, *cuts, len(word)])]
+    if len(parts) < 2 or (len(parts) > 2 and len(word) < 3 * len(parts)):  # as in base64
+        return ()
+    return tuple(part for part in parts if len(part) > 1)
+
+
+def numbered_parts(word: str) -> tuple[str, ...]:
+    """The letters of a word with a number at its end, and a number of two digits or more."""
+    match = None if len(word) > _MAX_NAME else _NUMBERED.fullmatch(word)
+    return tuple(part for part in match.groups() if len(part) > 1) if match else ()
+
+
+def abbreviations(word: str) -> tuple[str, ...]:
+    """The usual short forms of a commit's id."""
+    return tuple(word[:n] for n in _ABBREVIATIONS) if _COMMIT.fullmatch(word) else ()
+
+
+def _words(segment: str) -> list[str]:
+    """The words of a segment; of a contraction only the long ones, not the t of don't."""
+    if _ACRONYM.fullmatch(segment):
+        return []
+    shortest = 3 if "'" in segment else 1
+    return [word for word in _WORDS.findall(segment) if len(word) >= shortest]
+
+
+def _joined(segment: str) -> tuple[str, ...]:
+    """A hyphenated, dotted or contracted word as one: email, usa, dont."""
+    if _ACRONYM.fullmatch(segment):
+        return (segment.replace(".", ""),)
+    words = re.split(r"[-']", segment)
+    name = "".join(words)
+    is_joined = len(words) > 1 and name.isalnum() and len(name) <= _MAX_JOINED
+    return (name,) if is_joined and not name.isdigit() else ()
+
+
+def _starts_part(word: str, at: int) -> bool:
+    """Whether a part starts here: PutObject, HTTPServer and HTTP2Server, not URLs or IPv6."""
+    before, here, rest = word[at - 1], word[at], word[at + 1 :]
+    if before.isdigit():
+        return here.isalpha() and not word.islower()
+    if not here.isupper():
+        return False
+    if before.isupper():
+        return rest[:1].islower() and rest != "s" and not rest[1:2].isdigit()
+    return before.islower()
+
+
+def _unique(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
