@@ -275,3 +275,25 @@ def test_pieces_are_slices_and_nothing_is_lost(parts: list[tuple[str, Grid]], ta
     lines = whole.text.split("\n")
     before = iter(lines)
     assert all(line in before for line in text.split("\n") if line.strip())
+
+
+def test_a_section_without_sentences_is_cut_at_blank_lines_or_else_between_lines() -> None:
+    block = "first = call(value). Then = call(other)\n" * 12
+    text = f"{block}\n  \n{block}\n" + "one more line of a long block. And on\n" * 60
+    chunks = chunk(text, [Section(0, len(text), by_lines=True)], token_starts(text))
+    assert [piece.start for piece in chunks[:3]] == [0, len(block) + 4, 2 * len(block) + 5]
+    assert all(text[piece.start - 1 : piece.start] in ("", "\n") for piece in chunks)
+    assert all(text[piece.end : piece.end + 1] in ("", "\n") for piece in chunks)
+    sentences = chunk(text, [Section(0, len(text))], token_starts(text))
+    assert any(text[piece.start - 1 : piece.start] == " " for piece in sentences)
+
+
+def test_lines_of_a_document_with_cut_tables_are_unknown() -> None:
+    rows = "".join(f"| river {n} | {n} km |\n" for n in range(100))
+    text = f"Intro.\n\n| Name | Length |\n|--|--|\n{rows}"
+    cut = chunk_document(parse("a.md", text.encode()).documents[0], token_starts)
+    assert {piece.line for piece in cut.chunks} == {None}
+    short = chunk_document(parse("a.md", text[:60].encode()).documents[0], token_starts)
+    assert [piece.line for piece in short.chunks] == [1]
+    page = chunk_document(parse("a.html", b"<p>words").documents[0], token_starts)
+    assert [piece.line for piece in page.chunks] == [None]

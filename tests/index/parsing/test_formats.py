@@ -14,7 +14,13 @@ from index.parsing.pdfs import make_pdf
 from resift.errors import SourceError
 from resift.index.normalisation import is_visible
 from resift.index.parsing.documents import ChunkedFile
-from resift.index.parsing.formats import SUFFIXES, parse, parsing_fingerprint
+from resift.index.parsing.formats import (
+    SUFFIXES,
+    may_exceed,
+    parse,
+    parsing_fingerprint,
+    unread_kind,
+)
 from resift.index.parsing.options import Columns, ParseLimits, ParseOptions
 from resift.index.parsing.pool import ParserPool
 
@@ -139,7 +145,7 @@ WHOLE = [
         ("a.csv", b"text", "no text in it"),
         ("a.html", b"<p>&#8203;&shy;</p>", "no text in it"),
         ("a.exe", b"MZ", "not a kind of document"),
-        ("README", b"text", "no suffix: not a kind of document"),
+        ("data", b"text", "no suffix: not a kind of document"),
         (".txt", b"text", "no suffix: not a kind of document"),
         ("a.pdf", make_pdf(["", ""]), "without a text layer"),
         ("a.pdf", b"%PDF-1.7\n%%EOF", "not a readable PDF"),
@@ -175,9 +181,94 @@ def test_an_archive_that_lies_about_what_it_unpacks_to_costs_itself(
     assert isinstance(good, ChunkedFile)
 
 
+def test_names_without_a_suffix_that_tell_what_they_are_are_read() -> None:
+    (readme,) = parse("docs/README", b"Words of it.").documents
+    (makefile,) = parse("src/Makefile", b"all:\n\tcc a.c\n").documents
+    assert (readme.title, makefile.title) == ("README", "src/Makefile")
+    assert [readme.sections[0].by_lines, makefile.sections[0].by_lines] == [False, True]
+    assert parsing_fingerprint("README") == parsing_fingerprint("a.txt")
+    with pytest.raises(SourceError, match=r"not a readable text: it is a PDF: name it \.pdf"):
+        parse("README", make_pdf(["text"]))
+
+
 def test_an_unknown_suffix_is_refused() -> None:
     with pytest.raises(SourceError, match=r"\.doc: not a kind of document"):
         parse("a.doc", b"x")
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "rows"),
+    [
+        ("a/b.txt.gz", b"words", [None]),
+        ("a.md.GZ", b"# Name\nwords", [None]),
+        ("a.py.gz", b"def f():\n    pass\n", [None]),
+        ("a.jsonl.gz", b'{"text": "one"}\n{"text": "two"}\n', [1, 2]),
+        ("a.csv.gz", b"text\none\n", [2]),
+    ],
+)
+def test_packed_text_is_read_under_its_name(key: str, data: bytes, rows: list[int | None]) -> None:
+    packed = gzip.compress(data[:5], mtime=0) + gzip.compress(data[5:], mtime=0)  # two members
+    documents = parse(key, packed).documents
+    plain = parse(key[:-3], data).documents
+    assert [document.row for document in documents] == rows
+    assert [document.text for document in documents] == [document.text for document in plain]
+    assert documents[0].title == plain[0].title
+    assert documents[0].id == (key if rows == [None] else plain[0].id)
+    assert parsing_fingerprint(key) == parsing_fingerprint(key[:-3]) != ""
+
+
+@pytest.mark.parametrize(
+    ("key", "data", "reason"),
+    [
+        ("a.txt.gz", b"words", "not a readable gzip file"),
+        ("a.txt.gz", gzip.compress(b"words" * 100, mtime=0)[:-9], "not a readable gzip file"),
+        ("a.txt.gz", gzip.compress(b" \n", mtime=0), "empty file"),
+        ("a.txt.gz", gzip.compress(gzip.compress(b"words", mtime=0), mtime=0), "it is a gzip file"),
+        ("a.pdf.gz", gzip.compress(make_pdf(["text"]), mtime=0), r"\.gz: not a kind of document"),
+        ("a.tar.gz", gzip.compress(b"words", mtime=0), r"\.gz: not a kind of document"),
+    ],
+    ids=range(6),
+)
+def test_what_cannot_be_unpacked_is_one_reason(key: str, data: bytes, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        parse(key, data)
+
+
+def test_packed_text_is_unpacked_up_to_the_limit_on_bytes() -> None:
+    packed = gzip.compress(b"words " * 100_000, mtime=0)
+    options = ParseOptions(limits=ParseLimits(max_bytes=500_000))
+    with pytest.raises(SourceError, match=r"it unpacks to more than 500,000 bytes \(max_bytes\)"):
+        parse("a.txt.gz", packed, options)
+
+
+def test_a_lower_limit_on_bytes_concerns_packed_files_of_any_size() -> None:
+    before, now = ParseLimits(), ParseLimits(max_bytes=1_000)
+    assert may_exceed("a.txt.gz", 10, before, now)
+    assert not may_exceed("a.txt", 10, before, now)
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("a/b.py", None),
+        ("a.jsonl.gz", None),
+        ("a.PNG", ".png"),
+        ("a.tar.gz", ".gz"),
+        ("data", "no suffix"),
+        ("src/Makefile", None),
+        ("README", None),
+        ("LICENSE.gz", ".gz"),
+        ("web/package-lock.json", "lock file"),
+        ("pnpm-lock.yaml", "lock file"),
+        ("web/jquery-3.1.min.js", "minified"),
+        ("web/package.json", None),
+        ("admin.js", None),
+    ],
+)
+def test_the_kind_of_a_file_that_is_not_read_is_told_by_its_name(
+    key: str, kind: str | None
+) -> None:
+    assert unread_kind(key) == kind
 
 
 def test_the_same_bytes_give_the_same_documents() -> None:

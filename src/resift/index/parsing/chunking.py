@@ -1,7 +1,8 @@
 """Cuts documents into chunks: as many whole sentences as fit. A chunk is a slice of the text.
 
-A chunk does not cross headings or pages. If a table is cut, its head is repeated in each part.
-Lengths are in tokens of the bundled model.
+A chunk does not cross headings or pages. Code, logs and other text without sentences are cut
+between lines. If a table is cut, its head is repeated in each part. Lengths are in tokens of the
+bundled model.
 """
 
 import re
@@ -29,7 +30,10 @@ TARGET_TOKENS = 200
 _TOLERANCE = 1.25
 _SHORT_TAIL = 0.2
 _MAX_NAME = 500
+# A longer text without visible characters, between two chunks, is not stored.
+_MAX_GAP = 100
 _LINE = re.compile(r"[^\n]+")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n)+")
 _WORD = re.compile(r"\S+")
 _TABLE_GAP = "\n\n"
 # A table's head is not repeated if it takes more than this share of a chunk.
@@ -57,17 +61,38 @@ def chunk_document(
     if extended is not document:
         starts = token_starts(extended.text)
     chunks = chunk(extended.text, extended.sections, starts, tables=extended.tables)
+    visible = [
+        replace(piece, heading=_shorten(piece.heading))
+        for piece in chunks
+        if is_visible(piece.text)
+    ]
+    if document.has_lines and extended is document:
+        visible = list(_with_lines(document.text, visible))
     return ChunkedDocument(
         id=document.id,
         title=_shorten(document.title),
         metadata=document.metadata,
         row=document.row,
-        chunks=tuple(
-            replace(piece, heading=_shorten(piece.heading))
-            for piece in chunks
-            if is_visible(piece.text)
-        ),
+        chunks=_with_gaps(extended.text, visible),
         text=extended.text if with_text else None,
+    )
+
+
+def _with_lines(text: str, chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Add to each chunk the line of the text in which it begins, from 1."""
+    line, at = 1, 0
+    for piece in chunks:
+        line += text.count("\n", at, piece.start)
+        at = piece.start
+        yield replace(piece, line=line)
+
+
+def _with_gaps(text: str, chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
+    """Add to each chunk the text between it and the next, unless that is long."""
+    gaps = [text[chunk.end : following.start] for chunk, following in pairwise(chunks)]
+    return tuple(
+        chunk if len(gap) > _MAX_GAP else replace(chunk, after=gap)
+        for chunk, gap in zip(chunks, [*gaps, ""], strict=False)
     )
 
 
@@ -155,7 +180,8 @@ def _pack(
     measured: _MeasuredText, section: Section, tables: Sequence[Table]
 ) -> list[tuple[int, int]]:
     """Pack the sentences of a section into chunks, in order."""
-    sentences = pairwise(_sentence_borders(measured.text, section, tables))
+    borders = _blank_lines if section.by_lines else _sentence_borders
+    sentences = pairwise(borders(measured.text, section, tables))
     splitters = (_split_lines, _split_words, _split_tokens)  # lines first: they are table rows
     spans = list(_merge(measured, _split(measured, sentences, splitters)))
     if len(spans) > 1 and measured.count(*spans[-1]) < measured.target * _SHORT_TAIL:
@@ -206,6 +232,12 @@ def _sentence_borders(text: str, section: Section, tables: Sequence[Table]) -> l
         cuts = [at for at in cuts if at >= table_ends[bisect_left(table_starts, at)]]
         cuts = sorted([*cuts, *table_starts, *table_ends[1:]])
     return [section.start, *cuts, section.end]
+
+
+def _blank_lines(text: str, section: Section, _: Sequence[Table]) -> list[int]:
+    """Return the borders of a section without sentences: the ends of its blank lines."""
+    ends = (gap.end() for gap in _BLANK_LINES.finditer(text, section.start, section.end))
+    return [section.start, *ends, section.end]
 
 
 def _split_lines(measured: _MeasuredText, start: int, end: int) -> Iterator[tuple[int, int]]:

@@ -15,13 +15,15 @@ class Section:
     """The characters ``start:end`` of a text: the part under one heading, or one page of a PDF.
 
     `heading` is the path of headings, outermost first, joined by `HEADING_SEPARATOR`. A first
-    heading that repeats the document's title is left out.
+    heading that repeats the document's title is left out. A section with `by_lines` has no
+    sentences, as code and logs: it is cut at blank lines, or else between lines.
     """
 
     start: int
     end: int
     heading: str = ""
     page: int | None = None
+    by_lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class ParsedDocument:
     """A document as text. Its `sections` cover all but white space; its `tables` are in order.
 
     `row` is the line or row in its file, counted from 1; None if the whole file is one document.
-    `metadata` contains JSON types only.
+    `metadata` contains JSON types only. With `has_lines` its text is the text of the file, so that
+    a line of the text is the same line of the file.
     """
 
     id: str
@@ -51,6 +54,7 @@ class ParsedDocument:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     row: int | None = None
     tables: tuple[Table, ...] = ()
+    has_lines: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,20 @@ class ParsedFile:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The slice ``text[start:end]`` of a document, with its heading path and page."""
+    """The slice ``text[start:end]`` of a document, with its heading path and page.
+
+    `after` is the text between this chunk and the next of its document, which has no visible
+    character; empty for the last one, and if it is long. `line` is the line of the file in which
+    it begins, from 1; None if the text is not that of the file.
+    """
 
     start: int
     end: int
     heading: str
     page: int | None
     text: str
+    after: str = ""
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +112,11 @@ class Outline:
     A heading without text joins the section of the next heading.
     """
 
-    def __init__(self, title: str, start: int = 0) -> None:
+    def __init__(self, title: str, start: int = 0, *, by_lines: bool = False) -> None:
         """Begin at `start`. Heading paths leave out a first heading that repeats `title`."""
         self._title = title
         self._start = start
+        self._by_lines = by_lines
         self._page: int | None = None
         self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
@@ -133,7 +145,8 @@ class Outline:
             if names and names[0] == self._title:
                 del names[0]
             heading = HEADING_SEPARATOR.join(names)
-            self._sections.append(Section(self._start, at, heading, self._page))
+            section = Section(self._start, at, heading, self._page, self._by_lines)
+            self._sections.append(section)
         self._start = at
 
 

@@ -5,23 +5,36 @@ and add a line to `_FORMATS`. If its files begin with characteristic bytes, add 
 `_SIGNATURES`. If it needs another package, name that in pyproject.toml and import it by `require`.
 """
 
+import gzip
+import re
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import PurePosixPath
 
 from resift.errors import MissingExtra, SourceError
 from resift.index.normalisation import is_visible
 from resift.index.parsing import chunking
+from resift.index.parsing.code_languages import LANGUAGES, OTHER_CODE_SUFFIXES
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
 from resift.index.parsing.options import DEFAULTS, Columns, ParseLimits, ParseOptions
+from resift.index.parsing.parse_code import parse_code
 from resift.index.parsing.parse_csv import parse_csv
 from resift.index.parsing.parse_html import parse_html
+from resift.index.parsing.parse_json import parse_json
 from resift.index.parsing.parse_jsonl import parse_jsonl
+from resift.index.parsing.parse_lines import LINE_SUFFIXES, parse_lines
+from resift.index.parsing.parse_mail import parse_mail
+from resift.index.parsing.parse_markup import parse_asciidoc, parse_org, parse_rst, parse_tex
+from resift.index.parsing.parse_notebook import parse_notebook
 from resift.index.parsing.parse_office import OFFICE_SUFFIXES, ZIPPED_SUFFIXES, parse_office
 from resift.index.parsing.parse_parquet import parse_parquet
 from resift.index.parsing.parse_pdf import parse_pdf
+from resift.index.parsing.parse_subtitles import parse_subtitles
 from resift.index.parsing.parse_text import parse_markdown, parse_plain
+from resift.index.parsing.parse_xml import parse_xml
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +54,62 @@ class _Format:
 
 
 _HTML_VERSION = 4  # part of the version of text files, because they may be HTML pages
+_FRONT_MATTER_VERSION = 1  # part of the version of every markup with front matter
+_MARKUP_VERSION = 1 + _FRONT_MATTER_VERSION
+_MARKDOWN_SUFFIXES = (".md", ".markdown", ".mdx", ".mkd", ".rmd", ".qmd")
+_XML_SUFFIXES = tuple(
+    ".xml .rss .atom .opml .dita .ditamap .docbook .dbk .tei .xlf .xliff .xsd .xsl .xslt .wsdl "
+    ".csproj .resx".split()
+)
+_CODE_SUFFIXES = (*LANGUAGES, *OTHER_CODE_SUFFIXES)
 _FORMATS = (
-    _Format("text", 4 + _HTML_VERSION, (".txt",), parse_plain),
-    _Format("markdown", 5 + _HTML_VERSION, (".md", ".markdown"), parse_markdown),
-    _Format("html", _HTML_VERSION, (".html", ".htm"), parse_html),
+    _Format("text", 4 + _HTML_VERSION, (".txt", ".text"), parse_plain),
+    _Format(
+        "markdown", 5 + _HTML_VERSION + _FRONT_MATTER_VERSION, _MARKDOWN_SUFFIXES, parse_markdown
+    ),
+    _Format("rst", _MARKUP_VERSION, (".rst", ".rest"), parse_rst),
+    _Format("asciidoc", _MARKUP_VERSION, (".adoc", ".asciidoc"), parse_asciidoc),
+    _Format("org", _MARKUP_VERSION, (".org",), parse_org),
+    _Format("tex", _MARKUP_VERSION, (".tex", ".ltx", ".sty"), parse_tex),
+    _Format("code", 1, _CODE_SUFFIXES, parse_code),
+    _Format("lines", 1, LINE_SUFFIXES, parse_lines),
+    _Format("notebook", 1, (".ipynb",), parse_notebook),
+    _Format("subtitles", 1, (".srt", ".vtt"), parse_subtitles),
+    _Format("xml", _HTML_VERSION, _XML_SUFFIXES, parse_xml),
+    _Format("mail", _HTML_VERSION, (".eml",), parse_mail),
+    _Format("html", _HTML_VERSION, (".html", ".htm", ".xhtml"), parse_html),
     _Format("pdf", 3, (".pdf",), parse_pdf, limits=("max_pages",)),
     _Format("office", 3, OFFICE_SUFFIXES, parse_office, limits=("max_bytes", "max_pages")),
-    _Format("jsonl", 4, (".jsonl",), parse_jsonl, has_columns=True),
+    _Format("json", 1, (".json", ".geojson"), parse_json, has_columns=True, limits=("max_bytes",)),
+    _Format("jsonl", 4, (".jsonl", ".ndjson"), parse_jsonl, has_columns=True),
     _Format("csv", 3, (".csv", ".tsv"), parse_csv, has_columns=True),
     _Format("parquet", 3, (".parquet",), parse_parquet, has_columns=True),
 )
 _FORMAT_BY_SUFFIX = {suffix: format_ for format_ in _FORMATS for suffix in format_.suffixes}
 SUFFIXES = frozenset(_FORMAT_BY_SUFFIX)
-"""The suffixes of supported files, in lower case."""
+"""The suffixes of supported files, in lower case. Files of text may have ``.gz`` after it."""
+# Files without a suffix whose names tell what they are, in lower case.
+_FORMAT_BY_NAME = {
+    **dict.fromkeys(
+        "authors changelog changes contributing copying install licence license maintainers news "
+        "notice readme security todo".split(),
+        "text",
+    ),
+    **dict.fromkeys(
+        "brewfile caddyfile containerfile dockerfile gemfile jenkinsfile justfile makefile "
+        "gnumakefile procfile rakefile vagrantfile".split(),
+        "code",
+    ),
+}
+_GZIP = ".gz"
+_BINARY = frozenset({"pdf", "office", "parquet"})
+
+# Files that programs write for programs, under the suffix of a supported format.
+_LOCK_FILES = frozenset(
+    "package-lock.json npm-shrinkwrap.json packages.lock.json deno.lock pnpm-lock.yaml "
+    "conda-lock.yml conda-lock.yaml pixi.lock".split()
+)
+_MINIFIED = re.compile(r"[.-]min\.(?:js|mjs|cjs|css)$")
 
 # The first bytes of a file, the name of its format, and the suffixes that it may have.
 _SIGNATURES: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
@@ -88,18 +144,40 @@ def parse(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile
     options.limits.check_bytes(len(data))
     if not data.strip():
         raise SourceError("empty file")
-    suffix = _suffix(key)
-    if suffix not in SUFFIXES:
-        raise SourceError(f"{suffix or 'no suffix'}: not a kind of document that is read")
-    _check_signature(suffix, data)
+    format_ = _format_of(key)
+    if format_ is None:
+        raise SourceError(f"{unread_kind(key)}: not a kind of document that is read")
+    is_packed = _is_packed(key)
+    name = key[: -len(_GZIP)] if is_packed else key
+    if is_packed:
+        data = _unpack(data, options.limits)
+    _check_signature(_suffix(name), data)
     try:
-        parsed = _FORMAT_BY_SUFFIX[suffix].parse(key, data, options)
+        parsed = format_.parse(name, data, options)
     except MissingExtra as error:
         raise SourceError(str(error)) from error
-    documents = tuple(filter(_has_text, parsed.documents))
+    documents = tuple(
+        replace(document, id=key) if is_packed and document.row is None else document
+        for document in filter(_has_text, parsed.documents)
+    )
     if not documents and not parsed.problems:
         raise SourceError(NO_TEXT)
     return ParsedFile(documents, parsed.problems)
+
+
+def is_supported(key: str) -> bool:
+    """Whether a file of this name can be read."""
+    return _format_of(key) is not None
+
+
+def unread_kind(key: str) -> str | None:
+    """Return the kind of a file that is not read, such as its suffix; None for a document."""
+    name = PurePosixPath(key).name.lower()
+    if name in _LOCK_FILES:
+        return "lock file"
+    if _MINIFIED.search(name):
+        return "minified"
+    return (_suffix(key) or "no suffix") if _format_of(key) is None else None
 
 
 def parsing_fingerprint(key: str, columns: Columns = DEFAULTS.columns) -> str:
@@ -107,7 +185,7 @@ def parsing_fingerprint(key: str, columns: Columns = DEFAULTS.columns) -> str:
 
     A file must be read again if this differs from the fingerprint with which it was read.
     """
-    format_ = _FORMAT_BY_SUFFIX.get(_suffix(key))
+    format_ = _format_of(key)
     if format_ is None:
         return ""
     by_columns = f" {columns.fingerprint}" if format_.has_columns else ""
@@ -120,8 +198,9 @@ def may_exceed(key: str, size: int, before: ParseLimits, now: ParseLimits) -> bo
     Only its size is known. If a limit on unpacked size, pages, time or memory is lower than before,
     the file must be read again to find out.
     """
-    format_ = _FORMAT_BY_SUFFIX.get(_suffix(key))
-    names = ("max_seconds", "memory_mb", *(format_.limits if format_ else ()))
+    format_ = _format_of(key)
+    unpacked = ("max_bytes",) if _is_packed(key) else ()
+    names = ("max_seconds", "memory_mb", *unpacked, *(format_.limits if format_ else ()))
     return size > now.max_bytes or any(getattr(now, name) < getattr(before, name) for name in names)
 
 
@@ -135,7 +214,7 @@ def _check_signature(suffix: str, data: bytes) -> None:
     for first_bytes, name, suffixes in _SIGNATURES:
         if data.startswith(first_bytes) and suffix not in suffixes:
             remedy = f": name it {suffixes[0]}" if len(suffixes) == 1 else ""
-            raise SourceError(f"not a readable {suffix}: it is {name}{remedy}")
+            raise SourceError(f"not a readable {suffix or 'text'}: it is {name}{remedy}")
 
 
 def _has_text(document: ParsedDocument) -> bool:
@@ -144,3 +223,33 @@ def _has_text(document: ParsedDocument) -> bool:
 
 def _suffix(key: str) -> str:
     return PurePosixPath(key).suffix.lower()
+
+
+def _is_packed(key: str) -> bool:
+    return _suffix(key) == _GZIP
+
+
+def _format_of(key: str) -> _Format | None:
+    """Return the format of a file, by its name."""
+    suffix = _suffix(key)
+    if not suffix:
+        name = _FORMAT_BY_NAME.get(PurePosixPath(key).name.lower())
+        return next((format_ for format_ in _FORMATS if format_.name == name), None)
+    if not _is_packed(key):
+        return _FORMAT_BY_SUFFIX.get(suffix)
+    format_ = _FORMAT_BY_SUFFIX.get(_suffix(PurePosixPath(key).stem))
+    return format_ if format_ and format_.name not in _BINARY else None
+
+
+def _unpack(data: bytes, limits: ParseLimits) -> bytes:
+    """Unpack a gzip file; raise `SourceError` if it is damaged or unpacks to too much."""
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(data)) as stream:
+            unpacked = stream.read(limits.max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError("not a readable gzip file: damaged or cut off") from error
+    if len(unpacked) > limits.max_bytes:
+        raise SourceError(f"it unpacks to more than {limits.max_bytes:,} bytes (max_bytes)")
+    if not unpacked.strip():
+        raise SourceError("empty file")
+    return unpacked

@@ -57,12 +57,20 @@ def _fields(line: str) -> dict[str, Any]:
         raise ValueError(f"not JSON ({reason} at column {error.colno})") from error
     if not isinstance(fields, dict):
         raise ValueError(f"expected a JSON object, not {type(fields).__name__}")
-    if _SURROGATE.search(line):  # an escape can spell a lone surrogate, which cannot be stored
+    check_storable(fields, line)
+    return fields
+
+
+def check_storable(fields: dict[str, Any], line: str) -> None:
+    """Raise `ValueError` if `fields` have a lone surrogate, which cannot be stored.
+
+    They were read from `line`, where only an escape can spell it.
+    """
+    if _SURROGATE.search(line):
         try:
             json.dumps(fields, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise ValueError("a lone surrogate in it: not text") from error
-    return fields
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""Office files, e-books and mails, by kreuzberg, with a section for each heading or slide.
+"""Office files and e-books, by kreuzberg, with a section for each heading or slide.
 
 kreuzberg extracts blocks. This module joins them, so that sections begin at headings, and rows of
 tables become lines.
@@ -26,7 +26,7 @@ _ZIPPED = {
     ".odt": "application/vnd.oasis.opendocument.text",
     ".epub": "application/epub+zip",
 }
-_MIME_TYPES = {**_ZIPPED, ".rtf": "application/rtf", ".eml": "message/rfc822"}
+_MIME_TYPES = {**_ZIPPED, ".rtf": "application/rtf"}
 ZIPPED_SUFFIXES = tuple(_ZIPPED)
 OFFICE_SUFFIXES = tuple(_MIME_TYPES)
 
@@ -48,10 +48,10 @@ _ENTITY = re.compile(rb"&(?:(amp|lt|gt|quot|apos)|#(\d{1,7})|#x([0-9a-fA-F]{1,6}
 
 
 def parse_office(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read one file; its title is in its properties, or is a mail's subject or the file's name.
+    """Read one file; its title is in its properties, or is the file's name.
 
     Headers and footers of pages are left out. `page` is the number of a slide; other files have no
-    pages. Attachments of a mail are not read.
+    pages.
     """
     suffix = PurePosixPath(key).suffix.lower()
     if suffix in _ZIPPED:
@@ -101,7 +101,7 @@ def _extract(suffix: str, data: bytes) -> Any:
 
 
 def _title(metadata: Mapping[str, Any]) -> str:
-    title = metadata.get("title") or metadata.get("subject") or ""
+    title = metadata.get("title") or ""
     return _restore_entities(" ".join(replace_controls(str(title)).split()))
 
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
-from resift.index.parsing.documents import Outline, ParsedDocument, ParsedFile, Section, Table
+from resift.index.parsing.documents import ParsedDocument, ParsedFile, Section, Table
+from resift.index.parsing.front_matter import read_front_matter
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.parse_html import is_page, parse_html
+from resift.index.parsing.sections import outline
 
 # No line may match these in two ways, because backtracking on a long line is quadratic.
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
@@ -21,22 +23,6 @@ _PARAGRAPH = re.compile(r" {0,3}(?![-*+>|<=]|\d{1,9}[.)][ \t])\S")
 _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
 
-# Front matter: a mapping in YAML or TOML from the first line on.
-_KEY = r"(?:[\w.-]+|\"[^\"\n]+\"|'[^'\n]+')"
-# Comments, blank lines, and lines that continue a value: indented, a list, closing brackets.
-_MORE = r"(?:[ \t]*(?:#.*)?|[ \t]+[^\s#].*|-[ \t].*|-|[\]})].*)\n"
-_YAML = re.compile(
-    rf"---[ \t]*\n(?:(?:[ \t]*(?:#.*)?\n)*{_KEY}:(?:[ \t].*)?\n(?:{_KEY}:(?:[ \t].*)?\n|{_MORE})*?"
-    r")?(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
-)
-_TOML = re.compile(
-    rf"\+\+\+[ \t]*\n(?:{_KEY}[ \t]*=.*\n|\[.*\][ \t]*\n|{_MORE})*?\+\+\+[ \t]*(?:\n|\Z)"
-)
-_VALUE = r"(?:\"([^\"\n]*)\"|'([^'\n]*)'|([^\n]*))"
-# A value may be folded onto the next line.
-_YAML_TITLE = re.compile(rf"^title:[ \t]*(?:[>|][+-]?[ \t]*\n[ \t]+)?{_VALUE}", re.MULTILINE)
-_TOML_TITLE = re.compile(rf"^title[ \t]*=[ \t]*{_VALUE}", re.MULTILINE)
-
 
 def parse_plain(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read a text file as one section; its title is the file's name."""
@@ -44,39 +30,35 @@ def parse_plain(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pars
         return parse_html(key, data, options)
     decoded = decode(data)
     text = decoded.text
-    document = ParsedDocument(key, PurePosixPath(key).stem, text, (Section(0, len(text)),))
+    sections = (Section(0, len(text)),)
+    document = ParsedDocument(key, PurePosixPath(key).stem, text, sections, has_lines=True)
     return ParsedFile((document,), decoded.problems)
 
 
 def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read Markdown; the title is the front matter's, the first H1's or the file's name."""
+    """Read Markdown; the title is the front matter's, the first H1's or the file's name.
+
+    Other keys of the front matter become metadata.
+    """
     if is_page(data):
         return parse_html(key, data, options)
     decoded = decode(data)
     text = decoded.text
-    body, title = _front_matter(text)
-    lines = list(_lines_outside_code(text, body))
+    front = read_front_matter(text)
+    lines = list(_lines_outside_code(text, front.end))
     headings = list(_headings(lines))
     first = next((name for _, level, name in headings if level == 1 and name), "")
-    title = title or first or PurePosixPath(key).stem
-    outline = Outline(title, body)
-    last = body
-    for at, level, name in headings:
-        outline.start_section(at, level, name, text[last:at])
-        last = at
-    sections = outline.finish(len(text), text[last:])
-    document = ParsedDocument(key, title, text, sections, tables=tuple(_tables(lines)))
-    return ParsedFile((document,), decoded.problems)
-
-
-def _front_matter(text: str) -> tuple[int, str]:
-    """Return the end of the front matter, and its title; 0 if there is none."""
-    for block, title in ((_YAML, _YAML_TITLE), (_TOML, _TOML_TITLE)):
-        if match := block.match(text):
-            named = title.search(match.group())
-            values = named.groups() if named else ()
-            return match.end(), next((value.strip() for value in values if value), "")
-    return 0, ""
+    title = front.title or first or PurePosixPath(key).stem
+    document = ParsedDocument(
+        key,
+        title,
+        text,
+        outline(text, headings, title, front.end),
+        front.metadata,
+        tables=tuple(_tables(lines)),
+        has_lines=True,
+    )
+    return ParsedFile((document,), (*decoded.problems, *front.problems))
 
 
 def _lines_outside_code(text: str, at: int) -> Iterator[tuple[int, str]]:

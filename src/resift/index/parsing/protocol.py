@@ -62,7 +62,8 @@ def to_json(documents: Iterable[ChunkedDocument], problems: Sequence[str]) -> di
     rows = [
         [
             document.id, document.title, dict(document.metadata), document.row, document.text,
-            [[chunk.start, chunk.end, chunk.heading, chunk.page, chunk.text]
+            [[chunk.start, chunk.end, chunk.heading, chunk.page, chunk.text, chunk.after,
+              chunk.line]
              for chunk in document.chunks],
         ]
         for document in documents
@@ -93,12 +94,16 @@ def _document(
     )
 
 
-def _chunk(start: Any, end: Any, heading: Any, page: Any, text: Any) -> Chunk:
+def _chunk(
+    start: Any, end: Any, heading: Any, page: Any, text: Any, after: Any, line: Any
+) -> Chunk:
     if not 0 <= _checked(start, int) <= _checked(end, int):
         raise ValueError(f"chunk {start}:{end}: not a slice")
     if len(_checked(text, str)) != end - start:
         raise ValueError(f"chunk {start}:{end}: its text has {len(text)} characters")
-    return Chunk(start, end, _checked(heading, str), _checked(page, int, type(None)), text)
+    heading, page = _checked(heading, str), _checked(page, int, type(None))
+    line = _checked(line, int, type(None))
+    return Chunk(start, end, heading, page, text, _checked(after, str), line)
 
 
 def _checked(value: Any, *types: type) -> Any:

@@ -147,6 +147,17 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
     return replace_controls(value)
 
 
+def metadata_problem(name: str, value: Any) -> str | None:
+    """Return why a value of JSON types cannot be stored as metadata; None if it can."""
+    try:
+        _check_metadata(name, value)
+    except ValueError as error:
+        return str(error)
+    if _is_large(value):
+        return f"{_shown(name)} is left out: over {_MAX_FIELD:,} characters"
+    return None
+
+
 def _check_metadata(name: str, value: Any, depth: int = 0) -> None:
     """Raise `ValueError` for metadata that the index cannot store unchanged."""
     if isinstance(value, int):

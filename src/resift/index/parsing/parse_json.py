@@ -1,0 +1,125 @@
+"""JSON: an array of objects with the text column is rows, any other value is one document.
+
+A document has a line for each value, with its path. Files of JSON Lines called .json are read as
+such, and JSON with comments as the text that it is.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from resift.errors import SourceError
+from resift.index.parsing.charset import Decoded, decode, decode_rows
+from resift.index.parsing.documents import ParsedDocument, ParsedFile
+from resift.index.parsing.options import DEFAULTS, Columns, ParseOptions
+from resift.index.parsing.parse_jsonl import check_storable, parse_jsonl
+from resift.index.parsing.plain_values import storable, value_lines
+from resift.index.parsing.row_reader import RowReader
+from resift.index.parsing.sections import Part, sections_of_parts
+
+_TITLES = ("title", "name")
+_MAX_TITLE = 200
+_MAX_DIGITS = 40
+
+
+def parse_json(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
+    """Read an array of objects as rows, numbered from 1, or any other value as one document.
+
+    Raise `SourceError` for values that are nested too deep, and for a document whose paths make it
+    larger than the limit on bytes.
+    """
+    decoded = decode_rows(data)
+    try:
+        value = json.loads(decoded.text, parse_int=str, parse_float=str)
+    except ValueError as error:
+        if _is_json_lines(decoded.text):
+            return parse_jsonl(key, data, options)
+        return _as_text(key, data, error)
+    except RecursionError as error:
+        raise SourceError("its lists and objects are nested too deep") from error
+    if _are_rows(value, options.columns):
+        return _rows(decoded, options.columns)
+    return _document(key, decoded, value, options)
+
+
+def _is_json_lines(text: str) -> bool:
+    """Whether the first of several lines is an object."""
+    first, _, rest = text.strip().partition("\n")
+    if not rest.strip() or not first.startswith("{"):
+        return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _as_text(key: str, data: bytes, error: ValueError) -> ParsedFile:
+    """Read a file that is not valid JSON: with comments, templates, or cut off."""
+    decoded = decode(data)
+    reason = str(error).partition("\n")[0][:100]
+    sections = sections_of_parts(decoded.text, ())
+    document = ParsedDocument(key, key, decoded.text, sections, has_lines=True)
+    return ParsedFile((document,), (*decoded.problems, f"not JSON, read as text: {reason}"))
+
+
+def _are_rows(value: Any, columns: Columns) -> bool:
+    """Whether a value is an array of objects, most of them with the text column."""
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        return False
+    return 2 * sum(columns.text in row for row in value) > len(value)
+
+
+def _rows(decoded: Decoded, columns: Columns) -> ParsedFile:
+    rows = RowReader(columns, "row", decoded.problems)
+    for number, fields in enumerate(json.loads(decoded.text, parse_int=_integer), start=1):
+        try:
+            check_storable(fields, decoded.text)
+            rows.add(number, fields)
+        except ValueError as error:
+            rows.add_problem(number, str(error))
+    return rows.parsed()
+
+
+def _integer(digits: str) -> int:
+    """Convert digits; Python refuses thousands of them, and the reader of rows over 64 bits."""
+    return int(digits[:_MAX_DIGITS])
+
+
+def _document(key: str, decoded: Decoded, value: Any, options: ParseOptions) -> ParsedFile:
+    lines: list[str] = []
+    parts: list[Part] = []
+    size, max_bytes = 0, options.limits.max_bytes
+    for name, path, inner in _top_level(value):
+        parts.append(Part(size, name=storable(name)))
+        for line in value_lines(inner, path):
+            size += len(line) + 1
+            if size > max_bytes:
+                raise SourceError(
+                    f"its values with their paths take more than {max_bytes:,} bytes (max_bytes)"
+                )
+            lines.append(line)
+        size += 1
+        lines.append("")
+    text = "\n".join(lines)
+    document = ParsedDocument(key, _title(key, value), text, sections_of_parts(text, parts))
+    return ParsedFile((document,), decoded.problems)
+
+
+def _top_level(value: Any) -> Iterator[tuple[str, str, Any]]:
+    """Yield (heading, path, value) of each part of a document."""
+    if isinstance(value, Mapping):
+        yield from ((name, name, inner) for name, inner in value.items())
+    elif isinstance(value, list) and any(isinstance(inner, Mapping | list) for inner in value):
+        yield from (("", f"[{index}]", inner) for index, inner in enumerate(value))
+    else:
+        yield "", "", value
+
+
+def _title(key: str, value: Any) -> str:
+    for name in _TITLES if isinstance(value, Mapping) else ():
+        title = value.get(name)
+        if isinstance(title, str) and 0 < len(title.strip()) <= _MAX_TITLE:
+            return storable(" ".join(title.split()))
+    return PurePosixPath(key).stem

@@ -1,0 +1,132 @@
+"""Jupyter notebooks: the text of Markdown cells, code cells, and the beginning of their outputs.
+
+Images, HTML and other rich outputs are left out.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from resift.errors import SourceError
+from resift.index.parsing.charset import decode_rows
+from resift.index.parsing.documents import ParsedDocument, ParsedFile, TextBuilder
+from resift.index.parsing.options import DEFAULTS, ParseOptions
+from resift.index.parsing.plain_values import storable
+
+_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)$")
+_FENCE = re.compile(r"(```|~~~)")
+_MAX_OUTPUT = 1_000
+"""Characters of the outputs of a cell that are read."""
+_TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def parse_notebook(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
+    """Read a notebook; its title is the first heading's or the file's name.
+
+    The language of its kernel is metadata. Raise `SourceError` if it is not a notebook.
+    """
+    decoded = decode_rows(data)
+    try:
+        notebook = json.loads(decoded.text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError) as error:
+        reason = str(error).partition("\n")[0][:100]
+        raise SourceError(f"not a readable notebook: not JSON ({reason})") from error
+    cells = list(_cells(notebook))
+    headings = (_HEADING.match(line) for cell in cells for line in _markdown_lines(cell))
+    title = next((heading[2].strip() for heading in headings if heading), "")
+    title = title or PurePosixPath(key).stem
+    builder = TextBuilder(title)
+    for cell in cells:
+        if cell.get("cell_type") == "code":
+            builder.add_block(_text(cell.get("source", cell.get("input"))))
+            builder.add_block(_outputs(cell))
+        else:
+            _add_prose(builder, cell)
+    document = builder.build(key, title)
+    metadata = _language(notebook)
+    return ParsedFile((_with_metadata(document, metadata),), decoded.problems)
+
+
+def _with_metadata(document: ParsedDocument, metadata: Mapping[str, Any]) -> ParsedDocument:
+    return ParsedDocument(document.id, document.title, document.text, document.sections, metadata)
+
+
+def _cells(notebook: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the cells, also those of version 3, which had worksheets; raise `SourceError`."""
+    if not isinstance(notebook, Mapping):
+        raise SourceError("not a readable notebook: it has no cells")
+    sheets = notebook.get("worksheets")
+    holders = [notebook, *(sheets if isinstance(sheets, list) else [])]
+    lists = [holder.get("cells") for holder in holders if isinstance(holder, Mapping)]
+    if not any(isinstance(cells, list) for cells in lists):
+        raise SourceError("not a readable notebook: it has no cells")
+    for cells in lists:
+        for cell in cells if isinstance(cells, list) else ():
+            if isinstance(cell, Mapping):
+                yield cell
+
+
+def _markdown_lines(cell: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a Markdown cell, or the heading of a cell of version 3."""
+    text = _text(cell.get("source"))
+    if cell.get("cell_type") == "heading":
+        level = str(cell.get("level", 1))
+        return [
+            f"{'#' * min(int(level), 6) if level.isdecimal() and len(level) == 1 else '#'} {text}"
+        ]
+    return text.split("\n") if cell.get("cell_type") == "markdown" else []
+
+
+def _add_prose(builder: TextBuilder, cell: Mapping[str, Any]) -> None:
+    lines = _markdown_lines(cell) or _text(cell.get("source")).split("\n")
+    paragraph: list[str] = []
+    is_code = False
+    for line in lines:
+        is_code ^= _FENCE.match(line) is not None
+        heading = _HEADING.match(line) if not is_code else None
+        if heading and cell.get("cell_type") != "raw":
+            builder.add_block("\n".join(paragraph).strip())
+            paragraph = []
+            builder.start_section(len(heading[1]), heading[2].strip())
+        paragraph.append(line)
+    builder.add_block("\n".join(paragraph).strip())
+
+
+def _outputs(cell: Mapping[str, Any]) -> str:
+    """Return the beginning of a cell's outputs: what it prints, its result, or its error."""
+    outputs = cell.get("outputs")
+    texts: list[str] = []
+    for output in outputs if isinstance(outputs, list) else ():
+        if not isinstance(output, Mapping):
+            continue
+        if output.get("output_type") in ("error", "pyerr"):
+            texts.append(f"{_text(output.get('ename'))}: {_text(output.get('evalue'))}")
+        else:
+            data = output.get("data")
+            rich = data.get("text/plain") if isinstance(data, Mapping) else None
+            texts.append(_text(output.get("text", rich)))
+    text = "\n".join(filter(None, texts))
+    return text if len(text) <= _MAX_OUTPUT else f"{text[:_MAX_OUTPUT].rstrip()}…"
+
+
+def _text(value: Any) -> str:
+    """Return a text, which may be stored as a list of its lines, without terminal colours."""
+    if isinstance(value, list):
+        value = "".join(line for line in value if isinstance(line, str))
+    if not isinstance(value, str):
+        return ""
+    return storable(_TERMINAL_COLOUR.sub("", value)).replace("\r\n", "\n").strip("\n")
+
+
+def _language(notebook: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the kernel's language as metadata, if the notebook names it."""
+    metadata = notebook.get("metadata")
+    values = metadata if isinstance(metadata, Mapping) else {}
+    for name, key in (("language_info", "name"), ("kernelspec", "language")):
+        info = values.get(name)
+        language = info.get(key) if isinstance(info, Mapping) else None
+        if isinstance(language, str) and 0 < len(language) < 50:
+            return {"language": storable(language)}
+    return {}
