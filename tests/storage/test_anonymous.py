@@ -11,9 +11,9 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift.errors import ResiftError, StoreError
 from resift.index.sources.source import open_source
+from resift.index.storage.bucket_listing import BucketListing
 from resift.index.storage.errors import describe
 from resift.index.storage.location import locate
-from resift.index.storage.s3_listing import BucketListing
 from resift.search.index import Index
 from resift.settings import Settings, StorageSettings
 from search.stand_ins import Backwards

@@ -30,7 +30,7 @@ def set_minimum_rate(monkeypatch: pytest.MonkeyPatch, seconds: float, count: int
 @pytest.fixture(autouse=True)
 def _short_deadlines(monkeypatch: pytest.MonkeyPatch) -> None:
     set_minimum_rate(monkeypatch, 0.5, 2_000)
-    monkeypatch.setattr("resift.index.storage.s3_listing._SECONDS", 1.0)
+    monkeypatch.setattr("resift.index.storage.bucket_listing._SECONDS", 1.0)
     monkeypatch.setattr("resift.index.storage.client._IMPATIENT", ("1s", 4, 1))
 
 

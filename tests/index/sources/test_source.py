@@ -27,7 +27,7 @@ def write(root: Path, *names: str) -> None:
 
 def test_documents_are_listed_below_the_folder_by_key(tmp_path: Path) -> None:
     write(tmp_path, "b.TXT", "a/z.md", "a/b #1 ü.html", "x.pdf", "y.jsonl")
-    write(tmp_path, "image.png", "Makefile", ".hidden.txt", ".git/c.txt", "a/.x/d.md")
+    write(tmp_path, "image.png", "data", ".hidden.txt", ".git/c.txt", "a/.x/d.md")
     listing = open_source(str(tmp_path), LOCAL).list()
     assert [o.key for o in listing.objects] == [
         "a/b #1 ü.html",
@@ -39,6 +39,49 @@ def test_documents_are_listed_below_the_folder_by_key(tmp_path: Path) -> None:
     assert listing.objects[0].uri == f"{tmp_path.resolve()}/a/b #1 ü.html"
     assert listing.objects[2].size == len("content of b.TXT")
     assert listing.passed_over == {".png": 1, "no suffix": 1}
+
+
+def test_installed_packages_lock_files_and_minified_code_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, "app.js", "web/node_modules/a/index.js", "web/node_modules/b/c.md")
+    write(
+        tmp_path,
+        "env/lib/site-packages/x.py",
+        "package-lock.json",
+        "a.min.js",
+        "my_node_modules.md",
+    )
+    source = open_source(str(tmp_path), LOCAL)
+    listing = source.list()
+    assert [item.key for item in listing.objects] == ["app.js", "my_node_modules.md"]
+    root = tmp_path.resolve()
+    assert listing.not_documents == (
+        (f"{root}/a.min.js", "minified"),
+        (f"{root}/env/lib/site-packages/", "site-packages"),
+        (f"{root}/package-lock.json", "lock file"),
+        (f"{root}/web/node_modules/", "node_modules"),
+    )
+    assert listing.count == 6
+    named = source.list(Globs(include=("node_modules/", "package-lock.json", "*.md")))
+    assert [item.key for item in named.objects] == [
+        "my_node_modules.md",
+        "package-lock.json",
+        "web/node_modules/a/index.js",
+        "web/node_modules/b/c.md",
+    ]
+    assert source.list(Globs(exclude=("node_modules/",))).passed_over == {
+        "lock file": 1,
+        "minified": 1,
+        "site-packages": 1,
+    }
+    assert open_source(str(tmp_path / "package-lock.json"), LOCAL).list().objects
+
+
+def test_links_among_installed_packages_are_not_named(tmp_path: Path) -> None:
+    write(tmp_path, "a.txt", "node_modules/real/index.js")
+    (tmp_path / "node_modules" / "linked").symlink_to("real")
+    listing = open_source(str(tmp_path), LOCAL).list()
+    assert listing.unsupported == ()
+    assert listing.passed_over == {"node_modules": 1}
 
 
 def test_an_etag_stays_until_the_content_changes(tmp_path: Path) -> None:

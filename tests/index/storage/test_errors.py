@@ -114,6 +114,31 @@ def test_missing_credentials_are_not_reported_as_a_refusal_of_the_bucket() -> No
     assert "no credentials were found" in describe(error) and are_credentials_bad(error)
 
 
+@pytest.mark.parametrize(
+    ("uri", "settings"),
+    [
+        ("gs://b/p", "GOOGLE_APPLICATION_CREDENTIALS"),
+        ("az://c/p", "AZURE_STORAGE_ACCOUNT_KEY"),
+        ("abfss://c@a.dfs.core.windows.net/p", "AZURE_STORAGE_ACCOUNT_KEY"),
+        ("https://host/b/p", "s3://, gs:// or az://"),
+        ("s3://b/p", "AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_a_remedy_names_the_settings_of_the_store(uri: str, settings: str) -> None:
+    for text in error_texts(403, "AccessDenied"):
+        line = describe(ValueError(text), uri)
+        assert settings in line and ("AWS" in line) == uri.startswith("s3:")
+
+
+def test_codes_of_azure_are_known_only_there() -> None:
+    for text in error_texts(404, "ContainerNotFound"):
+        error = ValueError(text)
+        assert "no such container" in describe(error, "az://c") and not is_missing(error)
+        assert "container" not in describe(error)
+    for text in error_texts(403, "AuthenticationFailed"):
+        assert are_credentials_bad(ValueError(text))
+
+
 def test_a_missing_object_is_told_from_a_missing_bucket() -> None:
     assert is_missing(FileNotFoundError("x"))
     assert all(is_missing(ValueError(text)) for text in error_texts(404, "NoSuchKey"))

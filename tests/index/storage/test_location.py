@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.index.storage.location import locate, locate_object
+from resift.index.storage.location import locate, locate_index, locate_object
 
 
 @pytest.mark.parametrize("uri", ["s3://b1/a/c", "s3://b1/a/c/", "S3://b1//a/c//"])
@@ -55,7 +55,9 @@ def test_a_prefix_in_a_bucket_is_taken_as_it_is(key: str) -> None:
     assert locate(f"s3://b1/{key}").path == key
 
 
-@pytest.mark.parametrize("uri", ["", "  ", "s3://", "gs://bucket/x", "https://host/x", "az://c/x"])
+@pytest.mark.parametrize(
+    "uri", ["", "  ", "s3://", "gs://", "ftp://bucket/x", "wasb://c/x", "az://c/x"]
+)
 def test_other_uris_are_refused(uri: str) -> None:
     with pytest.raises(InputError, match="expected a folder or s3://bucket/prefix"):
         locate(uri)
@@ -142,3 +144,83 @@ def test_a_path_with_control_characters_is_refused_in_a_line(path: str) -> None:
     with pytest.raises(InputError, match="a path with control characters") as refused:
         locate(path)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "canonical"),
+    [
+        ("GS://b1//a b/c/", "gs://b1/a b/c"),
+        ("az://con/a%20b", "az://con/a%20b"),
+        ("az://$web/a", "az://$web/a"),
+        ("abfs://con@acct.dfs.core.windows.net/a/", "abfss://con@acct.dfs.core.windows.net/a"),
+        (
+            "https://acct.blob.core.windows.net/con/a%20b",
+            "abfss://con@acct.dfs.core.windows.net/a b",
+        ),
+        ("https://b.s3.eu-west-1.amazonaws.com/a%20b/", "https://b.s3.eu-west-1.amazonaws.com/a b"),
+        ("https://s3.eu-west-1.amazonaws.com/b/a", "https://s3.eu-west-1.amazonaws.com/b/a"),
+        ("https://b.c.storage.googleapis.com/a", "https://b.c.storage.googleapis.com/a"),
+        ("https://storage.googleapis.com/b/a", "https://storage.googleapis.com/b/a"),
+        ("HTTPS://Store.example.com:9000/b/a", "https://store.example.com:9000/b/a"),
+        ("https://b.s3.amazonaws.com", "https://b.s3.amazonaws.com"),
+        ("http://localhost:8333/b/a", "http://localhost:8333/b/a"),
+        ("http://[::1]:8333/b/a", "http://[::1]:8333/b/a"),
+    ],
+)
+def test_other_stores_have_one_spelling_too(uri: str, canonical: str) -> None:
+    location = locate(uri)
+    assert location.uri == canonical
+    assert location.child("d #?.txt") == f"{canonical}/d #?.txt"
+    parent, key = locate_object(location.child("d #?.txt"))
+    assert parent.child(key) == location.child("d #?.txt") and key.endswith("d #?.txt")
+    assert (parent.scheme, parent.bucket, parent.host) == (
+        *(location.scheme, location.bucket),
+        location.host,
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "endpoint", "bucket"),
+    [
+        ("https://b.s3.eu-west-1.amazonaws.com/a", "https://b.s3.eu-west-1.amazonaws.com", "b"),
+        ("https://a.b.s3.amazonaws.com/a", "https://a.b.s3.amazonaws.com", "a.b"),
+        ("https://b.storage.googleapis.com/a", "https://b.storage.googleapis.com", "b"),
+    ],
+)
+def test_a_bucket_in_the_host_stays_there(uri: str, endpoint: str, bucket: str) -> None:
+    access = locate(uri).access
+    assert (access.endpoint, access.virtual_hosted, access.skip_signature) == (endpoint, True, True)
+    assert locate(uri).bucket == bucket
+    assert not locate("https://host/b/a").access.virtual_hosted
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("http://host/b/a", "http:// only to this machine"),
+        ("https://host", "names no bucket"),
+        ("https://host/", "names no bucket"),
+        ("https:///b/a", "not a URL"),
+        ("https://host:port/b", "not a URL"),
+        ("https://me:s3cret@host/b", "contains a user"),
+        ("https://host/b/a?sig=s3cret", "has a query"),
+        ("https://host/b/a#part", "has a query or a fragment"),
+        ("https://host/b/%FF", "not UTF-8"),
+        ("https://host/b/a//c", "an empty or dotted part"),
+        ("https://acct.blob.core.windows.net/", "not the name of a container"),
+        ("abfss://con/x", "names no account"),
+        ("abfss://con@host/x", "names no account"),
+        ("az://Con/x", "not the name of a container"),
+        ("gs://b\u00fccket/x", "not the name of a bucket"),
+    ],
+)
+def test_urls_that_name_no_bucket_are_refused_in_a_line(uri: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        locate(uri)
+    assert "s3cret" not in str(refused.value) and str(refused.value).isprintable()
+
+
+def test_no_index_is_at_a_public_url() -> None:
+    with pytest.raises(InputError, match="is only read; for an index expected a folder, s3://"):
+        locate_index("https://host/bucket/index")
+    assert locate_index("gs://b1/index").uri == "gs://b1/index"

@@ -1,11 +1,11 @@
-"""A bucket's prefix as a source: listed by `s3_listing`, read through obstore."""
+"""A bucket's prefix as a source: listed by `bucket_listing`, read through obstore."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from resift.errors import SourceError, SourceLost, Unreadable, Vanished
+from resift.errors import MissingExtra, SettingsError, SourceError, SourceLost, Unreadable, Vanished
 from resift.extras import require
 from resift.index.sources.listing import (
     Fetched,
@@ -17,10 +17,11 @@ from resift.index.sources.listing import (
     key_problem,
     refuse_large,
 )
+from resift.index.storage.bucket_listing import BucketListing
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import are_credentials_bad, describe
+from resift.index.storage.listing_page import ListedObject, substitute_etag
 from resift.index.storage.location import Location
-from resift.index.storage.s3_listing import BucketListing, ListedObject, substitute_etag
 
 
 class Bucket:
@@ -39,7 +40,7 @@ class Bucket:
         listing = RawListing(requests=0)
         objects: dict[str, ListedObject] = {}
         prefix = self._location.prefix
-        with _source_errors(self._location.uri):
+        with _source_errors(self._location.label):
             for page in BucketListing(self._location).pages(prefix):
                 listing.requests += 1
                 objects |= {item.key.removeprefix(prefix): item for item in page}
@@ -62,9 +63,10 @@ class Bucket:
     def is_empty(self) -> bool:
         """Whether the prefix has no objects; raise `SourceError` if that is unknown."""
         prefix = self._location.prefix
-        with _source_errors(self._location.uri):
-            page = next(BucketListing(self._location).pages(prefix, page_size=2))
-        return all(item.key == prefix for item in page)  # the marker of a folder does not count
+        with _source_errors(self._location.label):
+            pages = BucketListing(self._location).pages(prefix, page_size=2)
+            # The marker of a folder does not count. Azure sends empty pages before others.
+            return all(item.key == prefix for page in pages for item in page)
 
     def stat(self, key: str) -> SourceObject:
         """Look up one object; raise `SourceError` if it does not exist."""
@@ -95,8 +97,11 @@ class Bucket:
             raise Vanished("gone since the source was listed") from error
         except Exception as error:  # obstore raises its own classes and built-in ones
             if are_credentials_bad(error):
-                raise SourceLost(f"{self._location.uri}: {describe(error)}") from error
-            raise Unreadable(f"cannot be read: {describe(error)}") from error
+                raise SourceLost(f"{self._location.label}: {self._describe(error)}") from error
+            raise Unreadable(f"cannot be read: {self._describe(error)}") from error
+
+    def _describe(self, error: BaseException) -> str:
+        return describe(error, self._location.uri)
 
     def _object(self, key: str, etag: str, size: int) -> SourceObject:
         return SourceObject(key, self._location.child(key), etag, size)
@@ -107,8 +112,10 @@ def _source_errors(uri: str) -> Iterator[None]:
     """Convert errors of obstore or a listing to a `SourceError` that names `uri`."""
     try:
         yield
+    except (MissingExtra, SettingsError):  # they name what to do already
+        raise
     except Exception as error:  # obstore raises its own classes and built-in ones
-        raise SourceError(f"{uri}: {describe(error)}") from error
+        raise SourceError(f"{uri}: {describe(error, uri)}") from error
 
 
 def _etag(meta: Mapping[str, Any]) -> str:

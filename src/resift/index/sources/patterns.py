@@ -1,5 +1,6 @@
 """Patterns as in ``.gitignore`` that select keys of a source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,16 +24,21 @@ class Pattern:
         lines = self.lines
         if not isinstance(lines, tuple | list) or not all(isinstance(line, str) for line in lines):
             raise InputError(f"{shown(lines)}: expected a list of patterns, like ['*.md']")
-        pathspec = require("pathspec", "index")
-        for line in lines:
-            if not _can_match(pathspec, line):
-                raise InputError(f"{line!r}: expected a pattern as in .gitignore, like '*.md'")
         object.__setattr__(self, "lines", tuple(lines))
-        object.__setattr__(self, "_spec", pathspec.GitIgnoreSpec.from_lines(lines))
+        object.__setattr__(self, "_spec", _compile(lines) if lines else None)
 
     def match(self, key: str) -> bool:
         """Whether a key matches; the key of a folder ends with a slash."""
-        return bool(self._spec.match_file(key))
+        return self._spec is not None and bool(self._spec.match_file(key))
+
+
+def _compile(lines: Sequence[str]) -> Any:
+    """The lines as pathspec's object; commands without patterns do not need that package."""
+    pathspec = require("pathspec", "index")
+    for line in lines:
+        if not _can_match(pathspec, line):
+            raise InputError(f"{line!r}: expected a pattern as in .gitignore, like '*.md'")
+    return pathspec.GitIgnoreSpec.from_lines(lines)
 
 
 def _can_match(pathspec: Any, line: str) -> bool:
@@ -66,6 +72,10 @@ class Globs:
         if self.exclude and self._exclude.match(key):
             return False
         return not self.include or self._include.match(key)
+
+    def names(self, name: str) -> bool:
+        """Whether a pattern of `include` names a file or folder that is left out by default."""
+        return any(name in line for line in self.include)
 
     def may_match_below(self, folder: str) -> bool:
         """Whether a folder may have selected files: it is not excluded as a whole."""

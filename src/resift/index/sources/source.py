@@ -1,4 +1,4 @@
-"""A source of documents: lists and reads a folder, an ``s3://`` prefix or one file.
+"""A source of documents: lists and reads a folder, a bucket's prefix or one file.
 
 Knows the names of documents, but not their contents.
 """
@@ -7,11 +7,10 @@ import os
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from pathlib import PurePath
+from dataclasses import dataclass, replace
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
-from resift.index.parsing.formats import SUFFIXES
+from resift.index.parsing.formats import SUFFIXES, is_supported, unread_kind
 from resift.index.sources.bucket import Bucket
 from resift.index.sources.folder import Folder, kind_of
 from resift.index.sources.listing import (
@@ -32,6 +31,12 @@ _READERS = 16
 _READ_AHEAD_BYTES = 64 << 20
 # After this many failures in a row, check whether the source itself can still be read.
 _FAILURES_IN_A_ROW = 10
+INDEX = "index"
+"""The kind of an index within a source."""
+# Folders with the code of others, which a package manager installs beside that of a project.
+_PACKAGES = frozenset({"node_modules", "bower_components", "site-packages", "__pycache__"})
+FOLDER_KINDS = _PACKAGES | {INDEX}
+"""The kinds that are folders, and not files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +44,21 @@ class Listing:
     """The contents of a source, without hidden files and files that the patterns exclude.
 
     `objects` are its documents, by key. `unsupported` has ``(uri, reason)`` for entries that are
-    never read, `unseen` for entries that could not be examined this time. `passed_over` counts
-    files of unsupported formats by suffix, and under ``index`` the folders of indexes.
+    never read, `unseen` for entries that could not be examined this time. `not_documents` has
+    ``(uri, kind)`` for files of unsupported formats, for folders of installed packages, and for
+    indexes.
     """
 
     objects: tuple[SourceObject, ...]
     unsupported: tuple[tuple[str, str], ...] = ()
     unseen: tuple[tuple[str, str], ...] = ()
-    passed_over: Mapping[str, int] = field(default_factory=dict)
+    not_documents: tuple[tuple[str, str], ...] = ()
     requests: int = 1
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        """The number of `not_documents` of each kind: a suffix, or ``index`` for an index."""
+        return dict(sorted(Counter(kind for _, kind in self.not_documents).items()))
 
     @property
     def count(self) -> int:
@@ -72,22 +83,30 @@ class Source:
             return Listing((self._files.stat(self._only),))
         raw = self._files.list(follow_links)
         files = [f for f in raw.files if not _is_hidden(f.key) and globs.match(f.key)]
-        objects = [file for file in files if is_document(file.key)]
         unsupported, unsupported_others = self._sort(raw.unsupported, globs)
         unseen, unseen_others = self._sort(raw.unseen, globs)
-        others = [file.key for file in files if not is_document(file.key)]
-        suffixes = Counter(
-            PurePath(key).suffix.lower() or "no suffix"
-            for key in (*others, *unsupported_others, *unseen_others)
-        )
-        indexes = sum(globs.may_match_below(key) for key in raw.indexes)
+        others = {**unsupported_others, **unseen_others}
+        others |= {key: INDEX for key in raw.indexes if globs.may_match_below(key)}
+        objects: list[SourceObject] = []
+        for file in files:
+            other = _not_document(file.key, globs)
+            if other is None:
+                objects.append(file)
+            else:
+                others |= [other]
+        not_documents = ((escape_key(self._location.child(k)), kind) for k, kind in others.items())
         return Listing(
             tuple(sorted(objects, key=lambda item: item.key)),
             tuple(sorted(unsupported)),
             tuple(sorted(unseen)),
-            dict(sorted(suffixes.items())) | ({"index": indexes} if indexes else {}),
+            tuple(sorted(not_documents)),
             raw.requests,
         )
+
+    @property
+    def numbers_every_write(self) -> bool:
+        """Whether each object has a version, also where the store keeps no old ones (GCS)."""
+        return self._location.scheme == "gs"
 
     def check(self) -> None:
         """Raise `SourceError` if the source cannot be listed now."""
@@ -166,9 +185,10 @@ class Source:
 
     def _sort(
         self, entries: Sequence[UnreadEntry], globs: Globs
-    ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
-        """Split entries into ``(uri, reason)`` of possible documents and the keys of the others."""
-        named, others = [], []
+    ) -> tuple[Sequence[tuple[str, str]], Mapping[str, str]]:
+        """Split entries into ``(uri, reason)`` of possible documents, and others with kinds."""
+        named: list[tuple[str, str]] = []
+        others: dict[str, str] = {}
         for entry in entries:
             may_be_folder = entry.is_folder is not False
             is_selected = (may_be_folder and globs.may_match_below(entry.key)) or (
@@ -176,10 +196,11 @@ class Source:
             )
             if _is_hidden(entry.key) or not is_selected:
                 continue
-            if may_be_folder or is_document(entry.key):
+            other = _not_document(entry.key, globs)
+            if other is None or (may_be_folder and other[0] == entry.key):
                 named.append((escape_key(self._location.child(entry.key)), entry.reason))
             else:
-                others.append(entry.key)
+                others |= [other]
         return named, others
 
 
@@ -224,20 +245,40 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
 
 
 def is_document(path: str) -> bool:
-    """Whether a file with this name is a document, by its suffix."""
-    return PurePath(path).suffix.lower() in SUFFIXES
+    """Whether a file with this name is a document, unless an option says otherwise."""
+    return _not_document(path, ALL) is None
+
+
+def _not_document(key: str, globs: Globs) -> tuple[str, str] | None:
+    """Return the ``(key, kind)`` that is counted for a file, by its name; None for a document."""
+    packages = _packages(key)
+    if packages and not globs.names(packages[1]):
+        return packages
+    kind = unread_kind(key)
+    if kind is None or (is_supported(key) and globs.names(key.rpartition("/")[2])):
+        return None
+    return key, kind
+
+
+def _packages(key: str) -> tuple[str, str] | None:
+    """Return the folder of installed packages in which a file lies, with a slash, and its name."""
+    parts = key.split("/")[:-1]
+    for depth, name in enumerate(parts):
+        if name in _PACKAGES:
+            return "/".join([*parts[: depth + 1], ""]), name
+    return None
 
 
 def _is_single_file(uri: str, location: Location) -> bool:
     """Whether a location is one document; raise `SourceError` if it cannot be a source."""
     if location.bucket:  # a prefix may be named like a file
-        return is_document(location.path) and Bucket(location).is_empty()
+        return is_supported(location.path) and Bucket(location).is_empty()
     kind = kind_of(location.path)
     if kind is None:
         raise SourceError(f"{uri}: no such folder or file: check the path")
     if kind not in ("file", "folder"):
         raise SourceError(f"{uri}: {kind}: expected a folder or a file")
-    if kind == "file" and not is_document(uri):
+    if kind == "file" and not is_supported(uri):
         expected = ", ".join(sorted(SUFFIXES))
         raise SourceError(f"{uri}: not a document: expected one of {expected}")
     return kind == "file"

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from statistics import median
@@ -20,7 +20,7 @@ from resift.errors import StoreError, UnsafeStore
 from resift.extras import require
 from resift.index.storage.client import open_bucket
 from resift.index.storage.errors import describe, is_panic, store_errors
-from resift.index.storage.location import Location, locate
+from resift.index.storage.location import Location, locate_index
 from resift.settings import StorageSettings
 
 _ROUNDS, _WRITERS = 5, 8
@@ -41,8 +41,9 @@ class ScratchStore:
     It also holds the measurements: `latency_ms` by request, and `clock_skew_s` if it is known.
     """
 
-    def __init__(self, store: Any) -> None:
-        """Use `store`, which must be empty."""
+    def __init__(self, store: Any, uri: str = "") -> None:
+        """Use `store`, which must be empty; `uri` is its location's."""
+        self.uri = uri
         self._obstore = require("obstore", "index")
         self._exceptions = require("obstore.exceptions", "index")
         self._store = store
@@ -75,7 +76,8 @@ class ScratchStore:
         return modified
 
     def delete(self, key: str) -> None:
-        self._obstore.delete(self._store, key)
+        with suppress(FileNotFoundError):  # GCS and Azure report an object that is not there
+            self._obstore.delete(self._store, key)
         self._written.discard(key)
 
     def names(self, prefix: str | None = None) -> list[str]:
@@ -85,7 +87,11 @@ class ScratchStore:
     def clean_up(self) -> str:
         """Remove everything that was written, listed or not."""
         if self._written:
-            self._obstore.delete(self._store, sorted(self._written))
+            try:
+                self._obstore.delete(self._store, sorted(self._written))
+            except FileNotFoundError:
+                for key in sorted(self._written):
+                    self.delete(key)
             names = self.names()
             if names:
                 raise CheckFailed(
@@ -271,12 +277,12 @@ class Diagnosis:
 
 
 def examine(uri: str, storage: StorageSettings) -> Diagnosis:
-    """Run all checks in a folder or below an ``s3://`` prefix, and remove what they wrote.
+    """Run all checks in a folder or below a bucket's prefix, and remove what they wrote.
 
     The diagnosis reports failed checks. Raise `InputError` for a malformed URI, `SettingsError` for
     a profile without credentials, `StoreError` for a folder that cannot be written to.
     """
-    location = locate(uri, storage)
+    location = locate_index(uri, storage)
     with _scratch_store(location) as store:
         checks = [_run("reach", check_reach, store)]
         try:
@@ -293,7 +299,7 @@ def refuse_unsafe(location: Location) -> None:
     """Raise `UnsafeStore` for a bucket that creates an object twice. Takes a few requests."""
     if location.bucket is None:
         return
-    with store_errors(location.uri), _scratch_store(location) as store:
+    with store_errors(location.label), _scratch_store(location) as store:
         try:
             check_create_once(store)
         except CheckFailed as failure:
@@ -309,7 +315,8 @@ def _scratch_store(location: Location) -> Iterator[ScratchStore]:
     """Open a new prefix in the location, hidden from sources; on a disk, remove it at the end."""
     name = f".resift-doctor-{uuid.uuid4().hex}"
     if location.bucket:
-        yield ScratchStore(open_bucket(replace(location, path=f"{location.prefix}{name}")))
+        scratch_location = replace(location, path=f"{location.prefix}{name}")
+        yield ScratchStore(open_bucket(scratch_location), location.uri)
         return
     folder = location.folder
     try:
@@ -334,4 +341,4 @@ def _run(
     except BaseException as error:  # obstore raises its own classes and built-in ones
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        return StoreCheck(name, False, describe(error), needed)
+        return StoreCheck(name, False, describe(error, store.uri), needed)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from resift.errors import ResiftError, StoreError
 from resift.files import remedy
+from resift.index.storage.error_words import BAD_KEYS, NO_BUCKET, S3_ACCESS, words_of
 
-_ACCESS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the bucket's policy"
 _NO_CREDENTIALS = (
     "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
     "or AWS_SKIP_SIGNATURE=true for a bucket that is open to all"
@@ -30,12 +30,16 @@ _BUSY = "the store asks for fewer requests: try again later"
 _DOWN = "the store is overloaded or down: try again later"
 _FULL = "the quota is used up: free some space, or raise it"
 _ENDPOINT = "check the network and AWS_ENDPOINT_URL"
+_CERTIFICATE = (
+    "its certificate is not trusted: name the file of its authority in RESIFT_CA_FILE, or check "
+    "AWS_ENDPOINT_URL"
+)
 _CODES = {
-    "AccessDenied": f"access denied: {_ACCESS}",
+    "AccessDenied": f"access denied: {S3_ACCESS}",
     "NoSuchBucket": "there is no such bucket: create it or check the name and the endpoint",
     "InvalidBucketName": "no bucket can have that name: check the URI",
-    "InvalidAccessKeyId": f"the access key is not known there: {_ACCESS}",
-    "SignatureDoesNotMatch": f"the secret key does not match the access key: {_ACCESS}",
+    "InvalidAccessKeyId": f"the access key is not known there: {S3_ACCESS}",
+    "SignatureDoesNotMatch": f"the secret key does not match the access key: {S3_ACCESS}",
     "ExpiredToken": "the session token has expired: get new credentials",
     "ExpiredTokenException": "the session token has expired: get new credentials",
     "InvalidToken": "the session token is not known there: get new credentials",
@@ -60,8 +64,8 @@ _STATUSES = {
     301: _REGION,
     307: _CODES["TemporaryRedirect"],
     400: "the store does not understand the request: check AWS_ENDPOINT_URL, region and bucket",
-    401: f"access denied: {_ACCESS}",
-    403: f"access denied: {_ACCESS}",
+    401: f"access denied: {S3_ACCESS}",
+    403: f"access denied: {S3_ACCESS}",
     404: "not found there: check the name and the endpoint",
     405: _CODES["MethodNotAllowed"],
     408: _CUT,
@@ -77,6 +81,7 @@ _STATUSES = {
     507: _FULL,
 }
 _BAD_CREDENTIALS = (
+    *BAD_KEYS,
     "ExpiredToken",
     "ExpiredTokenException",
     "InvalidAccessKeyId",
@@ -101,10 +106,10 @@ _CLIENT_PHRASES = (
     ("failed to lookup address", f"the server does not answer, no host has that name: {_ENDPOINT}"),
     ("Connection refused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
     ("ConnectionRefused", f"the server does not answer, no service listens there: {_ENDPOINT}"),
-    ("InvalidCertificate", "its certificate is not trusted: check AWS_ENDPOINT_URL and its CA"),
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("InvalidCertificate", _CERTIFICATE),
+    ("CERTIFICATE_VERIFY_FAILED", _CERTIFICATE),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
-    ("invalid peer certificate", "its certificate is not trusted: check AWS_ENDPOINT_URL"),
+    ("invalid peer certificate", _CERTIFICATE),
     ("InvalidContentType", "it does not speak TLS: write http:// in AWS_ENDPOINT_URL"),
     ("TimedOut", f"the server does not answer in time: {_ENDPOINT}"),
     ("operation timed out", f"the server does not answer in time: {_ENDPOINT}"),
@@ -141,6 +146,8 @@ _CREDENTIAL_PHRASES = (
     (" http://169.254.170.", _NO_CREDENTIALS),
     ("External AWS credential provider", "the AWS profile gives no keys any more: log in again"),
 )
+# The message of a provider of tokens, which names its own settings.
+_PROVIDER = re.compile(r"External (?:GCP|Azure) credential provider: SettingsError: (.{1,400})")
 _REQUEST = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
 _SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
 _ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
@@ -167,16 +174,20 @@ class _Failure:
     reason: str = ""
 
 
-def describe(error: BaseException) -> str:
-    """Describe an error in one line: what went wrong and what to do about it."""
+def describe(error: BaseException, uri: str = "s3://") -> str:
+    """Describe an error in one line: what went wrong and what to do about it.
+
+    The scheme of `uri` says which settings the line names.
+    """
+    words = words_of(uri)
     failure = _parse(error)
-    phrase = _phrase(error, failure)
+    phrase = words.codes.get(failure.code) or _phrase(error, failure)
     if phrase == _REGION and (region := _WANTED_REGION.search(failure.body)):
         return f"{_REGION}={region[1] or region[2]}"
     if phrase:
-        return phrase
+        return words.of(phrase)
     first_line = str(error).partition("\n")[0].strip() or type(error).__name__
-    return _LANCE_ORIGIN.sub("", first_line)[:_MAX_LENGTH]
+    return words.of(_LANCE_ORIGIN.sub("", first_line)[:_MAX_LENGTH])
 
 
 def are_credentials_bad(error: BaseException) -> bool:
@@ -190,7 +201,7 @@ def is_missing(error: BaseException | None) -> bool:
         return False
     failure = _parse(error)
     is_not_found = isinstance(error, FileNotFoundError) or bool(_NOT_FOUND.search(str(error)))
-    return failure.code != "NoSuchBucket" and (is_not_found or failure.status == 404)
+    return failure.code not in NO_BUCKET and (is_not_found or failure.status == 404)
 
 
 def is_down(error: BaseException | None) -> bool:
@@ -213,7 +224,7 @@ def store_errors(uri: str) -> Iterator[None]:
     except BaseException as error:  # ValueError, RuntimeError and OSError alike
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        raise StoreError(f"{uri}: {describe(error)}") from error
+        raise StoreError(f"{uri}: {describe(error, uri)}") from error
 
 
 def is_panic(error: BaseException) -> bool:
@@ -240,6 +251,8 @@ def _credential_phrase(error: BaseException) -> str | None:
     """Describe a failed request for credentials, after which none was sent to the bucket."""
     message = str(error).partition("\n\nDebug source:\n")[0]
     request = _REQUEST.search(message)
+    if not request and (told := _PROVIDER.search(message)):
+        return told[1]
     for sign, phrase in _CREDENTIAL_PHRASES:
         if sign in (request[0] if request else message):
             return phrase

@@ -1,4 +1,4 @@
-"""The location of documents or an index: a local path or ``s3://bucket/prefix``. Reads no files."""
+"""The location of documents or an index: a local path or a bucket's prefix. Reads no files."""
 
 import os
 import re
@@ -9,19 +9,25 @@ from urllib.parse import unquote_to_bytes
 
 from resift.errors import InputError
 from resift.files import from_home
+from resift.index.storage.bucket_uris import (
+    EXPECTED,
+    SCHEMES,
+    is_in_host,
+    parse_bucket_uri,
+    region_of,
+    shown,
+    split_key,
+)
 from resift.settings import StorageSettings
 
 TABLE = "passages.lance"
 """The folder of an index's Lance table, below the index's location."""
 
 DEFAULT = StorageSettings()
-_EXPECTED = "expected a folder or s3://bucket/prefix"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # A URI with one slash or none: it would be read as a relative path.
 _MISTYPED_SCHEME = re.compile(r"(s3a?|s3n|gs|gcs|az|abfss?|https?|ftp):", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-# The names that AWS and other stores allow or have allowed; all are valid in a URL.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_NAME = 255
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -31,19 +37,55 @@ class Location:
     """A folder or a bucket's prefix in canonical form, with the settings to reach it.
 
     `bucket` is None for the local disk, where `path` is absolute. In a bucket `path` is the
-    prefix without slashes around it, and may be empty.
+    prefix without slashes around it, and may be empty. `scheme` is ``s3``, ``gs`` or ``az``, or
+    ``https`` (on this machine ``http``) for a public bucket of the server `host`; for ``az``,
+    `host` is the account's, or "" for the account of the settings.
     """
 
     bucket: str | None
     path: str
     storage: StorageSettings = field(default=DEFAULT, repr=False, compare=False)
+    scheme: str = "s3"
+    host: str = ""
 
     @property
     def uri(self) -> str:
         """The canonical URI without a trailing slash; an absolute path for the local disk."""
-        if self.bucket is None:
-            return self.path
-        return f"s3://{self.bucket}/{self.path}".rstrip("/")
+        return self.path if self.bucket is None else f"{self._root}/{self.path}".rstrip("/")
+
+    @property
+    def _root(self) -> str:
+        """The URI of the bucket."""
+        if self.scheme == "az" and self.host:
+            return f"abfss://{self.bucket}@{self.host}"
+        if not self.host:
+            return f"{self.scheme}://{self.bucket}"
+        root = f"{self.scheme}://{self.host}"
+        return root if is_in_host(self.host, str(self.bucket)) else f"{root}/{self.bucket}"
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether this is a public bucket by its URL, which is only read."""
+        return self.scheme in ("http", "https")
+
+    @property
+    def access(self) -> StorageSettings:
+        """The settings for this URI."""
+        if not self.is_read_only:
+            return self.storage.of(self.uri)
+        return StorageSettings(
+            endpoint=f"{self.scheme}://{self.host}",
+            region=region_of(self.host) or "us-east-1",
+            virtual_hosted=is_in_host(self.host, str(self.bucket)),
+            skip_signature=True,
+            ca_file=self.storage.ca_file,
+        )
+
+    @property
+    def label(self) -> str:
+        """The URI for a message, with the table of settings for it if it has one."""
+        table = None if self.bucket is None else self.storage.table_of(self.uri)
+        return f'{self.uri} (by storage."{table}")' if table else self.uri
 
     @property
     def prefix(self) -> str:
@@ -84,24 +126,37 @@ def _locate(uri: object, encode: Callable[[str], bytes]) -> Location:
     if isinstance(uri, os.PathLike):
         return _locate_folder(os.fspath(uri), encode)
     if not isinstance(uri, str):
-        raise InputError(f"{type(uri).__name__}: {_EXPECTED}, as text or as a path")
+        raise InputError(f"{type(uri).__name__}: {EXPECTED}, as text or as a path")
     if not uri.strip():
-        raise InputError(f"{uri!r}: {_EXPECTED}")
+        raise InputError(f"{uri!r}: {EXPECTED}")
     if match := _SCHEME.fullmatch(uri):
         scheme, rest = match[1].lower(), match[2]
-        if scheme == "s3":
-            return _locate_prefix(rest)
+        if scheme in SCHEMES:
+            parts = parse_bucket_uri(uri)
+            return Location(parts.bucket, parts.path, scheme=parts.scheme, host=parts.host)
         if scheme == "file":
             return _locate_folder(_file_path(uri, rest), on_disk)
         raise InputError(
-            f"{_shown(uri)}: {_EXPECTED}; stores that speak S3 are reached by AWS_ENDPOINT_URL"
+            f"{shown(uri)}: {EXPECTED}, gs://bucket/prefix, az://container/prefix or a public "
+            "bucket's https:// URL; stores that speak S3 are reached by AWS_ENDPOINT_URL"
         )
     if uri[:5].lower() == "file:":
         path = _file_path(uri, f"//{uri[5:]}" if uri[5:6] != "/" else uri[5:])
         return _locate_folder(path, on_disk)
     if _MISTYPED_SCHEME.match(uri):
-        raise InputError(f"{_shown(uri)}: {_EXPECTED}, with two slashes after the colon")
+        raise InputError(f"{shown(uri)}: {EXPECTED}, with two slashes after the colon")
     return _locate_folder(uri, encode)
+
+
+def locate_index(uri: str | os.PathLike[str], storage: StorageSettings = DEFAULT) -> Location:
+    """Parse the path or the URI of an index; raise `InputError` if no index can be there."""
+    location = locate(uri, storage)
+    if location.is_read_only:
+        raise InputError(
+            f"{location.uri}: a public bucket's URL is a source and is only read; for an index "
+            "expected a folder, s3://, gs:// or az://"
+        )
+    return location
 
 
 def locate_object(uri: str, storage: StorageSettings = DEFAULT) -> tuple[Location, str]:
@@ -109,9 +164,13 @@ def locate_object(uri: str, storage: StorageSettings = DEFAULT) -> tuple[Locatio
 
     In a bucket the location is the whole bucket, because a key may hold dots and double slashes.
     """
-    if uri.startswith("s3://"):
-        bucket, _, key = uri[5:].partition("/")
-        return replace(_locate_prefix(bucket), storage=storage), key
+    match = _SCHEME.fullmatch(uri)
+    if match and match[1] in SCHEMES:
+        parts = split_key(uri)
+        bucket = Location(parts.bucket, "", storage, parts.scheme, parts.host)
+        table = storage.table_of(bucket.child(parts.path))  # a table may hold for a part of it
+        of_object = replace(storage, by_uri={bucket.uri: storage.by_uri[table]}) if table else None
+        return (replace(bucket, storage=of_object) if of_object else bucket), parts.path
     path = PurePath(_locate(uri, on_disk).path)
     return Location(None, str(path.parent), storage), path.name
 
@@ -126,24 +185,24 @@ def _encode_typed(path: str) -> bytes:
 
 def _locate_folder(path: object, encode: Callable[[str], bytes]) -> Location:
     if not isinstance(path, str):
-        raise InputError(f"{path!r}: {_EXPECTED}, as text and not as bytes")
+        raise InputError(f"{path!r}: {EXPECTED}, as text and not as bytes")
     if os.name == "posix" and _WINDOWS.match(path):
-        raise InputError(f"{path!r}: a path of Windows; {_EXPECTED} of this machine")
+        raise InputError(f"{path!r}: a path of Windows; {EXPECTED} of this machine")
     try:
         real = os.path.realpath(encode(str(from_home(path))))
         if any(len(part) > _MAX_NAME for part in real.split(os.fsencode(os.sep))):
             raise ValueError("a name in it is too long")
         if os.path.islink(real):
-            raise InputError(f"{path!r}: a link that leads in a circle; {_EXPECTED}")
+            raise InputError(f"{path!r}: a link that leads in a circle; {EXPECTED}")
         text = real.decode()
     except UnicodeError:
-        raise InputError(f"{path!r}: not UTF-8; {_EXPECTED} whose name is") from None
+        raise InputError(f"{path!r}: not UTF-8; {EXPECTED} whose name is") from None
     except InputError:  # a link, or an unknown home folder
         raise
     except (ValueError, OSError) as error:  # a NUL in it, or too long a name
-        raise InputError(f"{_shown(path)}: not a path ({error}); {_EXPECTED}") from None
+        raise InputError(f"{shown(path)}: not a path ({error}); {EXPECTED}") from None
     if _CONTROL.search(text):
-        raise InputError(f"{_shown(text)}: a path with control characters; {_EXPECTED} without")
+        raise InputError(f"{shown(text)}: a path with control characters; {EXPECTED} without")
     return Location(None, text)
 
 
@@ -152,41 +211,11 @@ def _file_path(uri: str, rest: str) -> str:
     host, slash, path = rest.partition("/")
     if host.lower() not in ("", "localhost"):
         raise InputError(
-            f"{_shown(uri)}: a file on {host!r}; expected file:///path, of this machine"
+            f"{shown(uri)}: a file on {host!r}; expected file:///path, of this machine"
         )
     if not slash:
-        raise InputError(f"{_shown(uri)}: expected file:///path")
+        raise InputError(f"{shown(uri)}: expected file:///path")
     try:
         return "/" + unquote_to_bytes(path.encode()).decode()
     except UnicodeError:
-        raise InputError(f"{_shown(uri)}: not UTF-8; {_EXPECTED} whose name is") from None
-
-
-def _locate_prefix(rest: str) -> Location:
-    bucket, _, prefix = rest.partition("/")
-    if not _BUCKET.fullmatch(bucket):
-        shown = _shown(f"s3://{bucket.rpartition('@')[2]}")  # a secret may precede the @
-        raise InputError(
-            f"{shown}: not the name of a bucket; {_EXPECTED}: letters, digits, dots and dashes"
-        )
-    path = prefix.strip("/")
-    has_invalid_part = path and any(part in ("", ".", "..") for part in path.split("/"))
-    if has_invalid_part or _CONTROL.search(path):
-        raise InputError(
-            f"{_shown(f's3://{rest}')}: a prefix with control characters or an empty or dotted "
-            f"part; {_EXPECTED} without"
-        )
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{_shown(f's3://{rest}')}: not UTF-8; {_EXPECTED} that is") from None
-    return Location(bucket, path)
-
-
-def _shown(uri: str) -> str:
-    """Format a URI in one line, without a user and password before an @ in it."""
-    scheme, separator, rest = uri.partition("://")
-    host, slash, path = rest.partition("/")
-    whole = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else uri
-    text = whole if whole.isprintable() else ascii(whole)
-    return text if len(text) <= 200 else f"{text[:200]}…"
+        raise InputError(f"{shown(uri)}: not UTF-8; {EXPECTED} whose name is") from None

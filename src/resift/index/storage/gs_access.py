@@ -1,0 +1,155 @@
+"""Access to Google Cloud Storage: google-auth finds credentials and renews their tokens.
+
+obstore and Lance find credentials of some kinds only, and give no token for a listing; so all
+three get the tokens of google-auth.
+"""
+
+import json
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, urlencode
+from urllib.request import Request
+
+from resift.errors import MissingExtra, ResiftError, SettingsError
+from resift.extras import require
+from resift.files import from_home
+from resift.index.certificates import read_authorities
+from resift.index.storage.access import Access, SignListing
+from resift.index.storage.endpoints import check_endpoint
+from resift.index.storage.location import Location
+from resift.storage_settings import GsSettings
+
+_ENDPOINT = "https://storage.googleapis.com"
+_SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+_CACHED_S = 300.0
+_ONE_LOOKUP = threading.Lock()
+
+
+def gs_access(location: Location) -> Access:
+    """Combine the settings with Google's credentials; raise `SettingsError` if there are none."""
+    settings = location.access
+    endpoint = _endpoint(settings.gs)
+    options = {"google_base_url": endpoint}
+    if endpoint.startswith("http://"):
+        options["allow_http"] = "true"
+    tokens = _find_tokens(settings.gs, settings.ca_file)
+    if tokens is None:
+        options["google_skip_signature"] = "true"
+        return Access("GCSStore", _bucket(location), options, ca_file=settings.ca_file)
+    return Access(
+        "GCSStore",
+        _bucket(location),
+        options,
+        provider=tokens,
+        lance_keys=lambda: {"google_storage_token": tokens()["token"]},
+        ca_file=settings.ca_file,
+    )
+
+
+def gs_list_signer(location: Location) -> SignListing:
+    """Make a function from query parameters to a request that lists the bucket."""
+    settings = location.access
+    tokens = _find_tokens(settings.gs, settings.ca_file)
+    root = f"{_endpoint(settings.gs)}/{quote(str(location.bucket), safe='')}"
+
+    def sign_listing(query: Mapping[str, str]) -> Request:
+        headers = {"Authorization": f"Bearer {tokens()['token']}"} if tokens else {}
+        return Request(f"{root}?{urlencode(query, quote_via=quote, safe='')}", headers=headers)
+
+    return sign_listing
+
+
+class _Tokens:
+    """Tokens of google-auth's credentials, renewed before they expire. Threads may share it."""
+
+    def __init__(self, credentials: Any, request: Any) -> None:
+        self._credentials = credentials
+        self._request = request
+        self._lock = threading.Lock()
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the current token for obstore, which calls again when it has expired."""
+        with self._lock:
+            if not self._credentials.valid:
+                try:
+                    self._credentials.refresh(self._request)
+                except Exception as error:  # of a server, a file or a command
+                    raise _unusable(error) from None
+            expiry = self._credentials.expiry
+        return {"token": self._credentials.token, "expires_at": expiry and _aware(expiry)}
+
+
+def _find_tokens(settings: GsSettings, ca_file: str | None) -> _Tokens | None:
+    """Look up credentials; None if requests are not signed, or for an emulator without keys."""
+    has_keys = settings.credentials_file or settings.credentials_json
+    if settings.skip_signature or (settings.endpoint and not has_keys):
+        return None
+    with _ONE_LOOKUP:
+        return _look_up(settings, ca_file, time.monotonic() // _CACHED_S)
+
+
+@lru_cache(maxsize=8)
+def _look_up(settings: GsSettings, ca_file: str | None, _period: float) -> _Tokens:
+    auth = require("google.auth", "gs")
+    session = require("requests", "gs").Session()
+    if ca_file:
+        read_authorities(ca_file)
+        session.verify = str(from_home(ca_file))
+    request = require("google.auth.transport.requests", "gs").Request(session)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about quota projects
+            # About files of strangers: this one is named by the user's settings.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            credentials = _load(auth, settings, request)
+    except (ResiftError, MissingExtra):
+        raise
+    except Exception as error:  # of a file or a server
+        raise _unusable(error) from None
+    return _Tokens(credentials, request)
+
+
+def _load(auth: Any, settings: GsSettings, request: Any) -> Any:
+    scopes = [_SCOPE]
+    if settings.credentials_json:
+        try:
+            info = json.loads(settings.credentials_json)
+        except ValueError:
+            raise SettingsError(
+                "GOOGLE_SERVICE_ACCOUNT_KEY: not JSON; expected the content of a key file"
+            ) from None
+        return auth.load_credentials_from_dict(info, scopes=scopes, request=request)[0]
+    if settings.credentials_file:
+        path = str(from_home(settings.credentials_file))
+        return auth.load_credentials_from_file(path, scopes=scopes, request=request)[0]
+    return auth.default(scopes=scopes, request=request)[0]
+
+
+def _unusable(error: Exception) -> SettingsError:
+    """Make an error without google-auth's message, which may quote a file or a response."""
+    if type(error).__name__ == "DefaultCredentialsError":
+        problem = (
+            "no credentials, or a file that has none: set GOOGLE_APPLICATION_CREDENTIALS, or run "
+            "gcloud auth application-default login, or set GOOGLE_SKIP_SIGNATURE=true for a bucket "
+            "that is open to all"
+        )
+    else:
+        problem = f"gives no token ({type(error).__name__}): renew the credentials, or log in again"
+    return SettingsError(f"Google Cloud: {problem}")
+
+
+def _endpoint(settings: GsSettings) -> str:
+    return check_endpoint(settings.endpoint or _ENDPOINT, "STORAGE_EMULATOR_HOST")
+
+
+def _bucket(location: Location) -> dict[str, str]:
+    return {"bucket": str(location.bucket)}
+
+
+def _aware(expiry: datetime) -> datetime:
+    return expiry if expiry.tzinfo else expiry.replace(tzinfo=UTC)
