@@ -1,14 +1,21 @@
 """Packing hits into a context: within its budget, in rank order, with citations, nothing twice."""
 
+import math
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resift.errors import InputError
-from resift.search.context import MAX_NAME_TOKENS, extract, heading, name_of, pack, readable
+from resift.search.context import pack
+from resift.search.extracts import MAX_NAME_TOKENS, extract, heading, name_of, readable
 from resift.search.token_counts import count_tokens
 from resift.types import Citation, Hit
-from search.hits import TEXTS, cited, hit, ranked
+from search.hits import RECEIPT, TEXTS, cited, hit, ranked
 
 VACATION = "Your manager approves vacation. Ask two weeks before."
 OFFICE = "The office is closed on Sundays."
@@ -24,8 +31,8 @@ def test_a_source_has_a_number_a_title_and_where_it_is_and_then_its_text() -> No
         1000,
     )
     assert context.text == (
-        f"[1] Title — Vacation ({URI}, page 3)\n{VACATION}\n\n"
-        f"[2] Title (s3://handbook/office.csv, row 7)\n{OFFICE}"
+        f"[1] Title — Vacation ({URI}, page 3, characters 0–53)\n{VACATION}\n\n"
+        f"[2] Title (s3://handbook/office.csv, row 7, characters 0–32)\n{OFFICE}"
     )
     assert context.tokens == count_tokens(context.text)
     assert [source.number for source in context.sources] == [1, 2]
@@ -67,7 +74,8 @@ def test_the_span_of_a_hit_says_where_its_best_part_is() -> None:
 
 def test_a_hit_that_is_cut_leaves_tokens_for_the_next() -> None:
     long = "The kitchen is clean. " * 500
-    context = pack(ranked(hit(long), hit(long), hit(OFFICE)), 1_000)
+    other = "The garden is closed. " * 500
+    context = pack(ranked(hit(long), hit(other), hit(OFFICE)), 1_000)
     tokens = [count_tokens(block) for block in context.text.split("\n\n")]
     assert len(tokens) == 3 and context.text.endswith(OFFICE)
     assert 450 < tokens[0] < 505 and 180 < tokens[1] < 255
@@ -80,23 +88,54 @@ def test_the_last_hit_gets_all_that_remains() -> None:
 
 def test_hits_that_do_not_fit_are_counted_and_shorter_ones_after_them_are_not_lost() -> None:
     names = "s3://" + "folder/" * 40
-    context = pack(ranked(cited(OFFICE, names), hit(OFFICE), hit(VACATION * 3)), 20)
+    hits = (cited("Closed.", names), hit(OFFICE), hit(VACATION * 3))
+    context = pack(ranked(*hits), 20)
     assert context.text == f"[1] id\n{OFFICE}" and context.left_out == 2
 
 
-def test_passages_that_overlap_have_the_shared_text_once() -> None:
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_passages_that_overlap_or_touch_are_one_source_with_one_range(is_reversed: bool) -> None:
     document = f"{OFFICE} {VACATION} The kitchen is clean."
-    first = cited(document[:60], URI, 0)
-    second = cited(document[33:], URI, 33)
-    context = pack(ranked(first, second), 1000)
-    assert context.text.split("\n")[1] == document[:60]
-    assert context.text.split("\n")[-1] == f"… {document[60:].strip()}"
-    assert [source.is_cut for source in context.sources] == [False, True]
+    hits = [cited(document[:60], URI), cited(document[33:87], URI, 33),
+            cited(document[87:], URI, 87)]  # fmt: skip
+    context = pack(ranked(*(reversed(hits) if is_reversed else hits)), 1000)
+    (source,) = context.sources
+    assert context.text.split("\n")[1:] == [document] and source.text == document
+    assert source.citation is not None and not source.is_cut
+    assert (source.citation.start, source.citation.end) == (0, len(document))
+
+
+@pytest.mark.parametrize("change", [{"heading": "Other"}, {"page": 4}, {"row": 2}])
+def test_passages_of_two_sections_stay_two_sources(change: dict[str, object]) -> None:
+    hits = cited(OFFICE, URI, page=3), cited(VACATION, URI, len(OFFICE), **{"page": 3} | change)
+    assert len(pack(ranked(*hits), 1000).sources) == 2
 
 
 def test_many_passages_of_one_document_are_packed() -> None:
-    hits = [cited(OFFICE, URI, number * 100) for number in range(200)]
+    hits = [cited(f"{OFFICE} {number}", URI, number * 100) for number in range(200)]
     assert len(pack(ranked(*hits), 100_000).sources) == 200
+
+
+def test_of_one_document_at_most_so_many_hits_are_used() -> None:
+    hits = [cited(f"{OFFICE} {number}", URI, number * 100) for number in range(4)]
+    context = pack(ranked(*hits, cited(VACATION, "s3://other"), hit("No document.")), 1000,
+                   per_document=2)  # fmt: skip
+    assert [source.text for source in context.sources] == [
+        f"{OFFICE} 0", f"{OFFICE} 1", VACATION, "No document.",
+    ]  # fmt: skip
+    assert context.over_limit == 2 and context.left_out == 0
+
+
+def test_sources_are_in_the_order_of_their_documents_if_asked_for() -> None:
+    texts = [f"{OFFICE} {number}" for number in range(4)]
+    hits = (cited(texts[0], URI, 500), cited(texts[1], "s3://b", 90), cited(texts[2], URI, 100),
+            cited(texts[3], "s3://b", 0))  # fmt: skip
+    by_rank = pack(ranked(*hits), 1000)
+    by_document = pack(ranked(*hits), 1000, order="document")
+    assert [source.text for source in by_rank.sources] == texts
+    assert [source.text for source in by_document.sources] == [texts[i] for i in (2, 0, 3, 1)]
+    assert [source.number for source in by_document.sources] == [1, 2, 3, 4]
+    assert by_document.text.startswith("[1] Title (s3://handbook/rules.md, characters 100–")
 
 
 def test_a_passage_that_is_there_already_is_no_source_and_not_left_out() -> None:
@@ -110,22 +149,45 @@ def test_of_a_passage_that_surrounds_one_the_longer_rest_is_there() -> None:
     document = f"{OFFICE} {VACATION} {'The kitchen is clean. ' * 3}"
     inner = cited(VACATION, URI, len(OFFICE) + 1)
     context = pack(ranked(inner, cited(document, URI)), 1000)
-    assert context.text.endswith(
-        "… The kitchen is clean. The kitchen is clean. The kitchen is clean."
-    )
+    assert context.text.endswith(document.removeprefix(OFFICE).strip())
+    (source,) = context.sources
+    assert source.citation is not None
+    assert (source.citation.start, source.text) == (len(OFFICE) + 1, document[33:].strip())
 
 
 def test_text_of_a_passage_that_was_cut_away_is_shown_by_the_next_one() -> None:
     text = f"{VACATION} {'The kitchen is clean. ' * 200}"
     first = cited(text, URI)
-    extracts, _ = extract(ranked(first, first, query="vacation"), 500, lambda number, hit: 10)
+    extracts, _ = extract("vacation", [first, first], 500, lambda number, hit: 10)
     assert [part.text[:8] for part in extracts] == [VACATION[:8], "… The ki"]
     assert extracts[0].end <= extracts[1].start
 
 
-def test_the_same_text_in_two_documents_is_there_twice() -> None:
-    context = pack(ranked(cited(OFFICE, "s3://a"), cited(OFFICE, "s3://b")), 1000)
-    assert len(context.sources) == 2
+def test_equal_texts_are_there_once_and_the_source_names_the_others() -> None:
+    shouted = f" {OFFICE.upper()}\u200b"
+    hits = cited(OFFICE, "s3://a"), cited(VACATION, "s3://c"), cited(shouted, "s3://b")
+    context = pack(ranked(*hits), 1000)
+    assert context.text.casefold().count(OFFICE.casefold()) == 1
+    assert context.same_text == 1 and context.left_out == 0
+    assert [[citation.uri for citation in source.same_text] for source in context.sources] == [
+        ["s3://b"], [],
+    ]  # fmt: skip
+
+
+def test_a_line_is_that_of_the_first_character_that_is_shown() -> None:
+    best = "The manager approves vacation in two weeks."
+    text = "The kitchen is clean.\n" * 40 + best
+    context = pack(ranked(cited(text, URI, 1_000, line=7), query="who approves vacation"), 60)
+    (cut,) = context.sources
+    assert cut.citation is not None and cut.is_cut
+    assert cut.citation.line == 7 + text[: cut.citation.start - 1_000].count("\n") > 30
+    assert f"line {cut.citation.line}, characters" in context.text
+
+
+def test_a_ranking_that_abstained_has_an_empty_context() -> None:
+    receipt = replace(RECEIPT, abstained=True)
+    context = pack(ranked(hit(OFFICE), receipt=receipt), 100)
+    assert context.text == "" and context.sources == () and "relevant" in context.notes[0]
 
 
 def test_a_citation_that_is_not_of_the_text_hides_nothing() -> None:
@@ -138,6 +200,16 @@ def test_a_citation_that_is_not_of_the_text_hides_nothing() -> None:
 def test_a_budget_is_a_whole_number_from_1(value: object) -> None:
     with pytest.raises(InputError, match="max_tokens="):
         pack(ranked(hit(OFFICE)), value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("per_document", 0), ("per_document", "2"), ("order", "best"), ("order", None), ("count", 5),
+     ("count", "gpt"), ("tokenizer", 5), ("tokenizer", " ")],
+)  # fmt: skip
+def test_invalid_arguments_are_named(name: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"{name}="):
+        ranked(hit(OFFICE)).context(**{name: value})  # type: ignore[arg-type]
 
 
 def test_names_are_one_line_without_controls_and_not_too_long() -> None:
@@ -181,9 +253,35 @@ def test_a_context_never_has_more_tokens_than_asked_for(hits: list[Hit], most: i
     context = pack(ranked(*hits, query="vacation"), most)
     assert count_tokens(context.text) == context.tokens <= most
     visible = sum(bool(readable(entry.text).strip()) for entry in hits)
-    assert len(context.sources) + context.left_out <= visible
+    assert len(context.sources) + context.left_out + context.same_text <= visible
     if context.left_out == 0 and not any(entry.citation for entry in hits):
-        assert len(context.sources) == visible
+        assert len(context.sources) + context.same_text == visible
+    for source in context.sources:
+        assert readable(source.text).strip() and readable(source.text) in context.text
+
+
+COUNTERS: list[Callable[[str], Any]] = [
+    len,
+    lambda text: len(text) / 4,
+    lambda text: list(text.encode("utf-8", "replace")),
+    lambda text: text.split(),
+    lambda text: len(text) // 10 + 3,  # two special tokens, and rounded down
+    lambda text: len(text) ** 2 // 50,  # texts do not add up
+    lambda text: [0] * (zlib.crc32(text.encode("utf-8", "replace")) % 97),  # not even monotone
+]
+
+
+@pytest.mark.parametrize("count", COUNTERS)
+@given(_hits(), st.integers(1, 500))
+@settings(max_examples=25)
+def test_no_counter_ever_counts_more_than_asked_for(
+    count: Callable[[str], Any], hits: list[Hit], most: int
+) -> None:
+    context = ranked(*hits, query="vacation").context(most, count=count)
+    counted = count(context.text)
+    tokens = math.ceil(counted) if isinstance(counted, int | float) else len(counted)
+    assert context.tokens == tokens
+    assert tokens <= most or context.text == ""
 
 
 @given(TEXTS, st.lists(st.tuples(st.integers(0, 300), st.integers(1, 400)), max_size=6))
@@ -191,7 +289,7 @@ def test_no_character_of_a_document_is_there_twice(
     text: str, ranges: list[tuple[int, int]]
 ) -> None:
     hits = [cited(text[start : start + length], URI, start) for start, length in ranges]
-    extracts, _ = extract(ranked(*(hit for hit in hits if hit.text)), 200, lambda number, hit: 5)
+    extracts, _ = extract("query", [hit for hit in hits if hit.text], 200, lambda number, hit: 5)
     seen: set[int] = set()
     for part in extracts:
         assert part.hit.citation is not None

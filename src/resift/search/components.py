@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
+from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
 from resift.index.background import Background, ClosedAfterUse, Shared, ready, then
-from resift.index.embed import BUNDLED, WORDLLAMA, Embedder, open_embedder
+from resift.index.embed import Embedder, is_unpinned, open_embedder, recorded_embedder
 from resift.index.storage.location import locate
 from resift.index.table.open import (
     Choice,
@@ -77,14 +78,17 @@ class ComponentLoader:
         uri: str,
         version: int | None,
         settings: Settings | None,
-        embedder: Embedder | None,
+        embedder: Embedder | str | None,
         reranker: Ranker | None,
+        analyser: AnalyserChoice = ANY_ANALYSER,
     ) -> None:
         self._uri = uri
         self._version_number = version
         self._given_settings = settings
-        self._given_embedder = embedder
+        self._given_embedder = None if isinstance(embedder, str) else embedder
+        self._given_embedder_name = embedder if isinstance(embedder, str) else None
         self._given_reranker = reranker
+        self.analyser = analyser
         self.background = Background(_READS, "resift-search")
         self._openings = Background(_OPENINGS, "resift-open")
         self._loadings = Background(_LOADINGS, "resift-load", finite=True)
@@ -135,19 +139,45 @@ class ComponentLoader:
             return self._snapshot.job()
 
     def embedder(self, version: Version | None) -> "Future[Embedder]":
-        """The caller's embedder, the one in the settings, or the one that made `version`."""
+        """The caller's embedder, the one in the settings, or the one that made `version`.
+
+        A hub model without a revision is at the commit that made `version`, whatever commit its
+        default branch has now.
+        """
         if self._given_embedder is not None:
             return ready(self._given_embedder)
-        name = self.settings.embedder
-        # Never a URL or a folder: an index of somebody else must not decide where this machine
-        # sends its queries or which files it loads.
-        if not name and version is not None and version.embedder in (BUNDLED, WORDLLAMA):
-            name = version.embedder
+        name = self._embedder_name
+        recorded = None if version is None else recorded_embedder(version.embedder, name)
+        if recorded is None:
+            return self._opened_embedder(name)
+
+        def at_commit(embedder: Embedder) -> "Future[Embedder]":
+            return ready(embedder) if embedder.name == recorded else self._opened_embedder(recorded)
+
+        with self._lock:  # the name alone is mostly the same model, and may be loaded already
+            is_loaded = name in self._embedders and recorded not in self._embedders
+            if name is not None and is_loaded:
+                return then(self._embedders[name].job(), at_commit)
+        return self._opened_embedder(recorded)
+
+    @property
+    def _embedder_name(self) -> str | None:
+        """The name that the caller or the settings give."""
+        return self._given_embedder_name or self.settings.embedder
+
+    def _opened_embedder(self, name: str | None) -> "Future[Embedder]":
+        """The embedder of a name, which is opened once."""
+
+        def load() -> Embedder:
+            from resift.rerank.catalogue import named_by
+
+            is_recorded = name is not None and name != self._embedder_name
+            with named_by(f"the index {self._uri}" if is_recorded else None):
+                return open_embedder(name, self.settings)
+
         with self._lock:
             if name not in self._embedders:
-                self._embedders[name] = Shared(
-                    lambda: self._loadings.run(lambda: open_embedder(name, self.settings))
-                )
+                self._embedders[name] = Shared(lambda: self._loadings.run(load))
             return self._embedders[name].job()
 
     @contextmanager
@@ -214,14 +244,17 @@ class ComponentLoader:
             version = choice.version
             return then(self.embedder(version), lambda embedder: check(version, embedder))
 
-        if self._given_embedder is not None or self.settings.embedder:
+        name = self._embedder_name
+        if self._given_embedder is not None or (name and not is_unpinned(name)):
             self.embedder(None)  # starts to load without waiting for the version
         return then(self._version.job(), open_matching)
 
     def _choose_version(self) -> "Future[Choice]":
         def choose() -> Choice:
             versions, number = self.versions, self._version_number
-            return choose_version(versions.location, self.settings, versions, number)
+            choice = choose_version(versions.location, self.settings, versions, number)
+            self.analyser.spec(choice.version.analyser, self._uri)  # raises for another one
+            return choice
 
         return then(self._libraries.job(), lambda _: self._openings.run(choose))
 

@@ -1,232 +1,231 @@
-"""Hits → one text for a language model, within a token budget, with citations.
+"""Hits → one text for a language model, within a budget of tokens, with citations.
 
-A source is ``[1] title — heading (uri, page 3)`` and its text below. Knows no model.
+A source is ``[1] title — heading (uri, page 3, characters 120–480)`` and its text below. Knows no
+model.
 """
 
-import re
-from collections import defaultdict
+import os
+from collections import Counter as Tally
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
 
+from resift.errors import InputError, StoreError, shown
+from resift.index.table.ids import following_ids
+from resift.search.counters import Counter, open_counter
+from resift.search.extracts import document_of, extract, position, readable, source_line
+from resift.search.neighbours import Passages
 from resift.search.options import checked_count
-from resift.search.snippets import snippet
-from resift.search.token_counts import MAX_CHARACTERS_PER_TOKEN, Count, count_tokens
-from resift.types import Citation, Hit, Ranking
+from resift.search.pieces import (
+    STEPS,
+    Growth,
+    Piece,
+    key_of,
+    merged,
+    piece_of,
+    radius,
+)
+from resift.types import Citation, Context, ContextOrder, ContextSource, Hit, Ranking
 
-LEFT_OUT = "…"
-"""What stands for text of a hit that is left out."""
-
-CUT_TOKENS = 200
-"""A hit that is cut leaves some of what remains to the next ones, unless less than this remains."""
-
-LEAST_TOKENS = 16
-"""A shorter piece of a hit is left out."""
-
-MAX_NAME_TOKENS = 60
-"""A longer title or heading is cut."""
-
-_HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
-"""Controls, marks that reverse the order of signs, and invisible letters."""
-
-_Document = tuple[str, str, str | None]
-"""The URI of an object, the id of a document in it, and the ETag."""
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_ORDERS: tuple[ContextOrder, ...] = ("rank", "document")
+_ABSTAINED = "no hit is relevant enough: the best score is below abstain_below"
+_TRIES = 40
+"""Each has less room, where tokens of texts do not add up. The first one nearly always fits."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A numbered source of a context. `is_cut` says that the context has a part of its text."""
-
-    number: int
-    id: str
-    title: str
-    score: float | None
-    citation: Citation | None
-    is_cut: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """A text of `tokens` tokens with numbered sources, best first; `left_out` hits did not fit."""
-
-    text: str
-    tokens: int
-    sources: tuple[Source, ...]
-    left_out: int
-
-
-@dataclass(frozen=True, slots=True)
-class Extract:
-    """What a context has of a hit: characters `start` to `end`. `text` marks what is left out."""
-
-    hit: Hit
-    start: int
-    end: int
-    text: str
-    is_cut: bool
-
-
-def pack(ranking: Ranking, max_tokens: int) -> Context:
-    """Pack the texts of hits into a text of at most `max_tokens` tokens, in rank order.
-
-    Tokens are counted by `count_tokens`. A hit that does not fit whole is cut at sentences round
-    its best part, or left out. Of passages of one document that overlap, the shared text is there
-    once; a hit whose text is all there already is no source. Hits without text are skipped. Raises
-    `InputError` for a `max_tokens` that is no whole number from 1.
-    """
-    max_tokens = checked_count("max_tokens", max_tokens)
-
-    def heading_tokens(number: int, hit: Hit) -> int:
-        return count_tokens(heading(number, hit))
-
-    extracts, left_out = extract(ranking, max_tokens, heading_tokens)
-    numbered = list(enumerate(extracts, start=1))
-    text = "\n\n".join(f"{heading(number, part.hit)}\n{part.text}" for number, part in numbered)
-    sources = tuple(
-        Source(number, part.hit.id, part.hit.title, part.hit.score, part.hit.citation, part.is_cut)
-        for number, part in numbered
-    )
-    return Context(text, count_tokens(text), sources, left_out)
-
-
-def extract(
+def pack(
     ranking: Ranking,
-    max_tokens: int,
-    overhead: Callable[[int, Hit], int],
-    count: Count = count_tokens,
-) -> tuple[list[Extract], int]:
-    """What fits of each hit, in rank order, and how many hits did not fit.
-
-    `overhead` is how many tokens the source with a number, from 1, needs beside its text.
-    """
-    extracts: list[Extract] = []
-    of_documents: defaultdict[_Document | None, list[Extract]] = defaultdict(list)
-    left_out = 0
-    remaining = max_tokens
-    for index, hit in enumerate(ranking):
-        document = _document(hit)
-        text = _new_text(hit, of_documents[document] if document else [])
-        if text.is_empty:
-            continue
-        room = remaining - overhead(len(extracts) + 1, hit)
-        is_last = index == len(ranking) - 1
-        limit = room if is_last else max(room // 2, min(room, CUT_TOKENS))
-        part = _whole(text, room, count) or _part(text, ranking.query, limit, count)
-        if part is None:
-            left_out += 1
-            continue
-        extracts.append(part)
-        of_documents[document].append(part)
-        remaining = room - count(part.text)
-    return extracts, left_out
-
-
-def heading(number: int, hit: Hit) -> str:
-    """The line above a source: ``[1] title — heading (uri, page 3)``."""
-    citation = hit.citation
-    names = [name_of(hit.title)]
-    if citation is None:
-        names[0] = names[0] or name_of(hit.id)
-        return f"[{number}] {names[0]}"
-    if (section := name_of(citation.heading)) != names[0]:
-        names.append(section)
-    return f"[{number}] {' — '.join(filter(None, names))} ({', '.join(position(citation))})"
-
-
-def position(citation: Citation) -> list[str]:
-    """Where a text is: the URI of its object, and its page or row."""
-    parts = [on_one_line(citation.uri)]
-    if citation.page is not None:
-        parts.append(f"page {citation.page}")
-    elif citation.row is not None:
-        parts.append(f"row {citation.row}")
-    return parts
-
-
-def name_of(text: str) -> str:
-    """A title or heading on one line, cut if it is long."""
-    characters = MAX_NAME_TOKENS * MAX_CHARACTERS_PER_TOKEN
-    line = " ".join(readable(text[:characters]).split())
-    if count_tokens(line) <= MAX_NAME_TOKENS and len(text) <= characters:
-        return line
-    piece = snippet(line, "", MAX_NAME_TOKENS - 1)
-    return f"{piece.text if piece else ''}{LEFT_OUT}"
-
-
-def on_one_line(text: str) -> str:
-    """A readable text of the same length without line ends and tabs."""
-    return readable(text).replace("\n", " ").replace("\t", " ")
-
-
-def readable(text: str) -> str:
-    """A text of the same length, with spaces for control characters and U+FFFD for surrogates."""
-    return _SURROGATES.sub("\ufffd", _HIDDEN.sub(" ", text))
+    max_tokens: int = 2_000,
+    *,
+    per_document: int | None = None,
+    order: ContextOrder = "rank",
+    count: Callable[[str], Any] | None = None,
+    tokenizer: str | os.PathLike[str] | None = None,
+) -> Context:
+    """The context of a ranking; `Ranking.context` describes it."""
+    max_tokens = checked_count("max_tokens", max_tokens)
+    if per_document is not None:
+        expected = "a whole number from 1, or None"
+        per_document = checked_count("per_document", per_document, expected)
+    if not isinstance(order, str) or order not in _ORDERS:
+        raise InputError(f"order={shown(order)}: expected one of {', '.join(_ORDERS)}")
+    counter = open_counter(count, tokenizer)
+    if ranking.abstained:
+        return Context("", 0, (), 0, notes=(_ABSTAINED,))
+    return _Packing(ranking, _selected(ranking, per_document), order, counter).fitted(max_tokens)
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
-    """Characters `start` to `end` of the readable text of a hit."""
+class _Selected:
+    """The hits to pack, and the citations of hits that have the text of one of them, by index."""
 
-    hit: Hit
-    text: str
-    start: int
-    end: int
-
-    @property
-    def is_empty(self) -> bool:
-        return not self.text[self.start : self.end].strip()
-
-    def part(self, start: int, end: int) -> Extract:
-        """The extract of a range, with marks where text is left out."""
-        before = f"{LEFT_OUT} " if self.text[:start].strip() else ""
-        after = f" {LEFT_OUT}" if self.text[end:].strip() else ""
-        text = f"{before}{self.text[start:end].strip()}{after}"
-        return Extract(self.hit, start, end, text, bool(before or after))
+    hits: list[Hit]
+    same_text: dict[int, list[Citation]]
+    repeated: int
+    over_limit: int
 
 
-def _whole(text: _Text, room: int, count: Count) -> Extract | None:
-    """All of a text, if it fits."""
-    if text.end - text.start > room * MAX_CHARACTERS_PER_TOKEN:
-        return None
-    part = text.part(text.start, text.end)
-    return part if count(part.text) <= room else None
+def _selected(ranking: Ranking, per_document: int | None) -> _Selected:
+    """The hits with text, each text once, at most so many of one document."""
+    hits: list[Hit] = []
+    same_text: dict[int, list[Citation]] = {}
+    by_text: dict[str, int] = {}
+    of_documents: Tally[object] = Tally()
+    repeated = over_limit = 0
+    for hit in ranking:
+        document, key = document_of(hit), key_of(hit.text)
+        if not readable(hit.text).strip():
+            continue
+        if key in by_text:
+            repeated += 1
+            if hit.citation is not None and hit.citation != hits[by_text[key]].citation:
+                same_text.setdefault(by_text[key], []).append(hit.citation)
+        elif per_document and document and of_documents[document] >= per_document:
+            over_limit += 1
+        else:
+            of_documents[document] += 1
+            by_text[key] = len(hits)
+            hits.append(hit)
+    return _Selected(hits, same_text, repeated, over_limit)
 
 
-def _part(text: _Text, query: str, limit: int, count: Count) -> Extract | None:
-    """The best part of a text; None if the room is too small."""
-    if limit < LEAST_TOKENS:
-        return None
-    start, end = text.start, text.end
-    read = (max(text.hit.span[0], start) - start, min(text.hit.span[1], end) - start)
-    span = read if read[0] < read[1] else None
-    piece = snippet(text.text[start:end], query, limit - 2 * count(LEFT_OUT), span, count)
-    return None if piece is None else text.part(start + piece.start, start + piece.end)
+@dataclass(slots=True)
+class _Packing:
+    """Packs the hits of one ranking, again with less room if the text has too many tokens."""
 
+    ranking: Ranking
+    selected: _Selected
+    order: ContextOrder
+    count: Counter
+    passages: Passages = field(init=False)
+    notes: list[str] = field(default_factory=list)
 
-def _new_text(hit: Hit, earlier: Sequence[Extract]) -> _Text:
-    """The longest range of a hit's text that earlier extracts of its document do not have."""
-    ranges = [(0, len(hit.text))]
-    for part in earlier:
-        shift = _start(part.hit) - _start(hit)
-        start, end = part.start + shift, part.end + shift
-        ranges = [
-            piece
-            for first, last in ranges
-            for piece in ((first, min(last, start)), (max(first, end), last))
-            if piece[0] < piece[1]
+    def __post_init__(self) -> None:
+        self.passages = Passages(self.ranking.neighbours)
+
+    def fitted(self, max_tokens: int) -> Context:
+        """The context of at most so many tokens."""
+        self._read(lambda: self.passages.read(self._wanted(max_tokens)))
+        room = max_tokens
+        for _ in range(_TRIES):
+            context = self._context(*self._pieces(room))
+            if context.tokens <= max_tokens:
+                return context
+            room = min(room - (context.tokens - max_tokens), room * 9 // 10)
+            if room < 1:
+                break
+        return self._context([], self.selected.hits)
+
+    def _wanted(self, max_tokens: int) -> list[str]:
+        """The ids of the hits, and of as many around them as may fit."""
+        ids = [hit.id for hit in self.selected.hits if document_of(hit)]
+        tokens = [self.count(readable(hit.text)) for hit in self.selected.hits]
+        room = max_tokens - sum(tokens)
+        steps = radius(room, tokens) if room > 0 else 0
+        around = [
+            near
+            for id_ in ids
+            for step in STEPS
+            for near in islice(following_ids(id_, step), steps)
         ]
-    start, end = max(ranges, key=lambda piece: piece[1] - piece[0], default=(0, 0))
-    return _Text(hit, readable(hit.text), start, end)
+        return [*ids, *around]
+
+    def _pieces(self, room: int) -> tuple[list[Piece], list[Hit]]:
+        """What fits into so many tokens, first of every hit, then of neighbours; and what not."""
+
+        def overhead(number: int, hit: Hit) -> int:
+            return self.count(
+                _line(number, hit, hit.citation, is_exact=document_of(hit) is not None)
+            )
+
+        hits = self.selected.hits
+        extracts, left_out = extract(self.ranking.query, hits, room, overhead, self.count)
+        positions = {id(hit): index for index, hit in enumerate(hits)}
+        pieces = [piece_of(part, positions[id(part.hit)], self.passages) for part in extracts]
+        pieces = merged(pieces)
+        used = sum(self._tokens(number, piece) for number, piece in enumerate(pieces, start=1))
+        growth = Growth(pieces, self.passages, self.count, room - used)
+        self._read(growth.run)
+        return growth.pieces, left_out
+
+    def _read(self, work: Callable[[], object]) -> None:
+        """Run `work`; if the index cannot be read, the context is without neighbours."""
+        try:
+            work()
+        except StoreError as error:
+            note = f"without neighbours: {error}"
+            self.notes += [] if note in self.notes else [note]
+
+    def _tokens(self, number: int, piece: Piece) -> int:
+        return self.count(_line_of(number, piece)) + sum(map(self.count, piece.shown()))
+
+    def _context(self, pieces: Sequence[Piece], left_out: Sequence[Hit]) -> Context:
+        numbered = list(enumerate(self._ordered(pieces), start=1))
+        text = "\n\n".join(
+            f"{_line_of(number, piece)}\n{''.join(piece.shown())}" for number, piece in numbered
+        )
+        if self.count.adds_up and all(piece.is_spaced for piece in pieces):
+            tokens = sum(self._tokens(number, piece) for number, piece in numbered)
+        else:
+            tokens = self.count(text)
+        return Context(
+            text,
+            tokens,
+            tuple(self._source(number, piece) for number, piece in numbered),
+            sum(not any(_has(piece, hit) for piece in pieces) for hit in left_out),
+            self.selected.repeated,
+            self.selected.over_limit,
+            tuple(self.notes),
+        )
+
+    def _ordered(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """The pieces in the order that the caller asked for; they come in rank order."""
+        if self.order == "rank":
+            return list(pieces)
+        first: dict[object, int] = {}
+        for index, piece in enumerate(pieces):
+            first.setdefault(piece.document or index, index)
+        keys = {
+            id(piece): (first[piece.document or index], piece.start)
+            for index, piece in enumerate(pieces)
+        }
+        return sorted(pieces, key=lambda piece: keys[id(piece)])
+
+    def _source(self, number: int, piece: Piece) -> ContextSource:
+        same_text = [
+            cited for index in piece.hits for cited in self.selected.same_text.get(index, ())
+        ]
+        return ContextSource(
+            number,
+            piece.hit.id,
+            piece.hit.title,
+            piece.hit.score,
+            piece.exact_citation,
+            any(piece.is_cut),
+            piece.exact_text,
+            tuple(piece.passages),
+            tuple(same_text),
+        )
 
 
-def _document(hit: Hit) -> _Document | None:
-    """The document of a hit; None if its citation is not one of its text."""
-    citation = hit.citation
-    if citation is None or citation.end - citation.start != len(hit.text):
-        return None
-    return citation.uri, citation.doc_id, citation.etag
+def _has(piece: Piece, hit: Hit) -> bool:
+    """Whether a piece has grown to a hit that had not fitted."""
+    return (
+        piece.document is not None
+        and piece.document == document_of(hit)
+        and (hit.id in piece.passages)
+    )
 
 
-def _start(hit: Hit) -> int:
-    return hit.citation.start if hit.citation else 0
+def _line_of(number: int, piece: Piece) -> str:
+    """The line above a source."""
+    return _line(number, piece.hit, piece.exact_citation, is_exact=piece.document is not None)
+
+
+def _line(number: int, hit: Hit, citation: Citation | None, *, is_exact: bool) -> str:
+    """The line above a source; with the range of its characters if the citation is of its text."""
+    where = [] if citation is None else position(citation)
+    if citation is not None and is_exact:
+        where.append(f"characters {citation.start}–{citation.end}")
+    return source_line(number, hit, citation, where)

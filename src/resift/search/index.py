@@ -2,8 +2,9 @@
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,17 +12,20 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from resift.errors import InputError, VersionGone, shown
+from resift.index.analysis.spec import checked_choice
 from resift.index.background import Background, ready
-from resift.index.citation import CitationVerifier, Verdict
+from resift.index.citation import CitationVerifier, Cited, Verdict
 from resift.index.embed import Embedder, Models, Precomputer
+from resift.index.follow import SyncFailure, follow, open_trigger
 from resift.index.plan import SyncPlan, plan
 from resift.index.publish import clean, rollback
 from resift.index.report import SyncReport
-from resift.index.run import ProgressCallback
+from resift.index.run import Progress, ProgressCallback
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
-from resift.index.storage.location import locate
+from resift.index.storage.location import locate, locate_index
 from resift.index.sync import SyncConsent, last_source_options, sync
+from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
 from resift.index.table.store import Store
 from resift.index.versions.record import Version
@@ -30,7 +34,9 @@ from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
 from resift.search.call import Clock, SearchCall
 from resift.search.components import ComponentLoader, Ranker
+from resift.search.neighbours import checked_number, checked_passage, neighbours, widened
 from resift.search.options import (
+    Collapse,
     Mode,
     SearchOptions,
     check_component,
@@ -38,6 +44,7 @@ from resift.search.options import (
     checked_citations,
     checked_count,
     checked_days,
+    checked_embedder,
     checked_mode,
 )
 from resift.search.retrieval import Retrieved, as_candidate, retrieve
@@ -53,7 +60,7 @@ T = TypeVar("T")
 
 
 class Index:
-    """A searchable index of documents, in a folder or at an ``s3://`` URI. Threads may share it.
+    """A searchable index of documents, in a folder or a bucket. Threads may share it.
 
     Searches read the version that was the newest at the first search, the last `sync` or the last
     `refresh` of this object; `version` pins a version.
@@ -65,20 +72,35 @@ class Index:
         *,
         version: int | None = None,
         settings: Settings | None = None,
-        embedder: Embedder | None = None,
+        embedder: Embedder | str | None = None,
         reranker: Ranker | None = None,
+        language: str | None = None,
+        analyser: str | None = None,
     ) -> None:
         """Read or load nothing yet.
 
+        `embedder` is an object or a name: of a hub model, which is fetched and converted once
+        (``OWNER/NAME``, ``OWNER/NAME@REVISION``, ``OWNER/NAME#256`` for shorter vectors), of a
+        folder, or of a server (`resift.index.embed.open_embedder`). None is the embedder of the
+        settings, else the one that made the index, else the bundled one.
+
+        `language` is that of the documents, for the lexical retriever: a name or an ISO 639 code,
+        or ``none`` for no stems. `analyser` is ``words``, or ``trigrams`` for parts of words. A new
+        index is for English ``words`` by default; an existing one is read as it was made, and any
+        other choice raises `IndexMismatch` when it is opened.
+
         Raises `InputError` and `SettingsError` for invalid arguments.
         """
-        locate(uri)
+        locate_index(uri)
         self.uri = os.fspath(uri)
         self._version = None if version is None else checked_count("version", version)
         settings = None if settings is None else checked_settings(settings)
-        check_component("embedder", embedder, "embed", "Settings(embedder=…)")
+        checked_embedder(embedder)
         check_component("reranker", reranker, "rank", "Reranker(…)")
-        self._loader = ComponentLoader(self.uri, self._version, settings, embedder, reranker)
+        choice = checked_choice(analyser, language)
+        self._loader = ComponentLoader(
+            self.uri, self._version, settings, embedder, reranker, choice
+        )
         self._open_again = partial(
             Index,
             self.uri,
@@ -86,6 +108,8 @@ class Index:
             settings=settings,
             embedder=embedder,
             reranker=reranker,
+            language=language,
+            analyser=analyser,
         )
         self._async_searches = Background(_ASYNC_SEARCHES, "resift-asearch")
 
@@ -147,6 +171,55 @@ class Index:
             self.clean()
         return report
 
+    def follow(
+        self,
+        source_uri: str,
+        *,
+        every_s: float | None = None,
+        watch: bool = False,
+        stop: threading.Event | None = None,
+        progress: ProgressCallback | None = None,
+        on_failure: Callable[[SyncFailure], None] | None = None,
+        source_options: SourceOptions | None = None,
+        token_states: bool = False,
+        allow_unsafe: bool = False,
+    ) -> Iterator[SyncReport]:
+        """Sync again and again, and yield each report, until `stop` is set.
+
+        A sync is due every `every_s` seconds or, with `watch`, when documents in the local folder
+        have changed (needs the extra ``watch``) and, for changes that the system does not report,
+        every `every_s` seconds or ten minutes. `stop` also ends a running sync, within a batch; the
+        next one continues it.
+
+        A sync that fails is tried again, after 2 s and then later each time up to 5 minutes.
+        `on_failure` is called with each failure, which by default is logged. A mass deletion is
+        refused and passed on once. Raises errors that no later sync can mend: `InputError`,
+        `MissingExtra`, `IndexMismatch`, `UnsafeStore`, and the `ModelError` of a model that does
+        not load. `source_options` apply to the first sync; later ones use what the index has.
+        """
+        self._refuse_pinned()
+        check_sync(source_options, progress)
+        source, index = locate(source_uri), self._loader.versions.location
+        trigger = open_trigger(
+            source, index, every_s, watch, lambda: self.source_options(source_uri).globs
+        )
+        options = [source_options]
+
+        def sync_once(check: ProgressCallback) -> SyncReport:
+            def show(state: Progress) -> None:
+                check(state)
+                if progress:
+                    progress(state)
+
+            report = self.sync(
+                source_uri, show, source_options=options[0],
+                token_states=token_states, allow_unsafe=allow_unsafe,
+            )  # fmt: skip
+            options[0] = None
+            return report
+
+        return follow(sync_once, trigger, stop or threading.Event(), on_failure)
+
     def source_options(self, source_uri: str) -> SourceOptions:
         """The options of a source's last sync, or the default ones."""
         versions = self._loader.versions
@@ -186,6 +259,7 @@ class Index:
         min_score: float | None = None,
         abstain_below: float | None = None,
         long_documents: LongDocuments = "cut",
+        collapse: Collapse | None = None,
     ) -> Ranking:
         """Find the `top_n` passages that answer `query` best, among `depth` candidates.
 
@@ -193,7 +267,8 @@ class Index:
         describes the language). After `max_requests` to the object store, the search makes no
         others and ranks what it has. `exact`, `tolerance`, `fusion_weight`, `min_score`,
         `abstain_below` and `long_documents` are as in `Reranker.rank`; if some candidates were not
-        read, `Ranking.abstained` is False.
+        read, `Ranking.abstained` is False. With ``collapse="document"`` hits are the best passages
+        of `top_n` documents, as far as the candidates are of so many.
 
         `budget_ms` limits the whole call, including opening the index and loading models, which
         `load` does beforehand. A component that is not ready in time is left out, and opens in the
@@ -209,7 +284,7 @@ class Index:
         clock = Clock(budget_ms)
         options = SearchOptions(
             top_n, depth, mode, rerank, where, max_requests,
-            exact, tolerance, fusion_weight, min_score, abstain_below, long_documents,
+            exact, tolerance, fusion_weight, min_score, abstain_below, long_documents, collapse,
         )  # fmt: skip
         return self._search(check_query(query), options, clock)
 
@@ -230,6 +305,7 @@ class Index:
         min_score: float | None = None,
         abstain_below: float | None = None,
         long_documents: LongDocuments = "cut",
+        collapse: Collapse | None = None,
         on_first_stage: Callable[[Ranking], Awaitable[None]] | None = None,
     ) -> Ranking:
         """`search` without blocking the event loop; raises the same errors.
@@ -242,7 +318,7 @@ class Index:
         clock = Clock(budget_ms)
         options = SearchOptions(
             top_n, depth, mode, rerank, where, max_requests,
-            exact, tolerance, fusion_weight, min_score, abstain_below, long_documents,
+            exact, tolerance, fusion_weight, min_score, abstain_below, long_documents, collapse,
         )  # fmt: skip
         query = check_query(query)
 
@@ -315,15 +391,29 @@ class Index:
         """The version that searches read; None if none is open."""
         return self._loader.opened
 
-    def passage(self, passage_id: str) -> Candidate | None:
+    def passage(self, passage_id: str, before: int = 0, after: int = 0) -> Candidate | None:
         """The passage with this id, as `Hit.id` has it; None if the version has none.
 
-        It has a citation, and no rank or score.
+        It has a citation, and no rank or score. With `before` and `after`, its text and citation
+        are those of it and of up to so many passages around it in its document.
         """
         if not isinstance(passage_id, str):
             raise InputError(f"passage_id={shown(passage_id)}: expected text")
-        row = self._read(lambda notes: self._loader.snapshot().result().view().find(passage_id))
-        return None if row is None else as_candidate(row)
+        before, after = checked_number("before", before), checked_number("after", after)
+        return widened(self._read_passages, passage_id, before, after)
+
+    def neighbours(
+        self, passage: Hit | Candidate | str, before: int = 1, after: int = 1
+    ) -> list[Candidate]:
+        """Up to so many passages before and after one, in the order of their document.
+
+        `passage` is a hit, a candidate, or the id of one. Raises `InputError` if the version has no
+        such passage, or has it with another text.
+        """
+        given = checked_passage(passage)
+        before, after = checked_number("before", before), checked_number("after", after)
+        rows = neighbours(self._read_passages, given, before, after)
+        return [as_candidate(row) for row in rows]
 
     def close(self) -> None:
         """Release the open version and the loaded models; a later call opens them again.
@@ -336,15 +426,18 @@ class Index:
         self._loader.forget_version()
         self._loader.forget_models()
 
-    def verify_citation(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
+    def verify_citation(self, citation: Cited | Mapping[str, Any] | str) -> Verdict:
         """Read the source of a hit again, and check that it still has the same text.
 
-        A hit, or a hit as JSON, is verified by its text, position and ETag, independently of the
-        version of the index. An id is that of a passage in this version.
+        A hit, a candidate or a source of a context, or the same as JSON, is verified by its text,
+        position and ETag, independently of the version of the index. An id is that of a passage in
+        this version.
         """
         return self.verify_citations([citation])[0]
 
-    def verify_citations(self, citations: Iterable[Hit | Mapping[str, Any] | str]) -> list[Verdict]:
+    def verify_citations(
+        self, citations: Iterable[Cited | Mapping[str, Any] | str]
+    ) -> list[Verdict]:
         """A verdict for each citation, in order; ``malformed`` if it is not a citation."""
 
         def read(work: Callable[[Snapshot], Any]) -> Any:
@@ -392,6 +485,9 @@ class Index:
 
         return self._read(run)
 
+    def _read_passages(self, ids: Sequence[str]) -> list[Passage]:
+        return self._read(lambda notes: self._loader.snapshot().result().view().find(ids))
+
     def _read(self, work: Callable[[tuple[str, ...]], T]) -> T:
         """Run `work` with the notes for its receipt.
 
@@ -412,7 +508,7 @@ class Index:
 
     def _store(self, version: Version) -> Store:
         embedder = self._loader.embedder(version).result()
-        return Store.open(self._loader.versions.location, embedder)
+        return Store.open(self._loader.versions.location, embedder, self._loader.analyser)
 
     @contextmanager
     def _models(self, token_states: bool) -> Iterator[Models]:
@@ -431,7 +527,8 @@ class Index:
         newest = self._loader.versions.newest()
         embedder = self._loader.embedder(newest).result()
         with self._loader.reranker() as job:
-            yield Models(embedder, lambda: precomputer(job().result()), token_states)
+            choice = self._loader.analyser
+            yield Models(embedder, lambda: precomputer(job().result()), token_states, choice)
 
     def _refuse_pinned(self) -> None:
         if self._version is not None:

@@ -13,10 +13,13 @@ from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import RankOptions, checked_flag
 from resift.rerank.values import number, whole
-from resift.types import DEPTH, Hit, LongDocuments
+from resift.types import DEPTH, Candidate, ContextSource, Hit, LongDocuments
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
+Collapse = Literal["document"]
+
+_ONE_CITATION = (str, bytes, Hit, Candidate, ContextSource, Mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class SearchOptions:
     texts of the first `top_n` candidates and starts nothing else. `where` is a filter in the
     language of `resift.index.table.where`; `condition` is its parsed form. `exact`, `tolerance`,
     `fusion_weight`, `min_score`, `abstain_below` and `long_documents` are as in `Reranker.rank`.
+    With `collapse`, hits are the best passages of `top_n` documents.
     Raises `InputError` for invalid values.
     """
 
@@ -42,6 +46,7 @@ class SearchOptions:
     min_score: float | None = None
     abstain_below: float | None = None
     long_documents: LongDocuments = "cut"
+    collapse: Collapse | None = None
     condition: Where | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +73,7 @@ class SearchOptions:
             "min_score": rank.min_score,
             "abstain_below": rank.abstain_below,
             "long_documents": rank.long_documents,
+            "collapse": _checked_collapse(self.collapse),
             "condition": _parse(self.where),
         }
         for name, value in checked.items():
@@ -107,6 +113,14 @@ def checked_mode(mode: object) -> Mode:
     raise InputError(f"mode={shown(mode)}: expected one of {', '.join(MODES)}")
 
 
+def _checked_collapse(collapse: object) -> Collapse | None:
+    if collapse is None:
+        return None
+    if isinstance(collapse, str) and collapse == "document":
+        return "document"
+    raise InputError(f"collapse={shown(collapse)}: expected document, or None")
+
+
 def checked_count(name: str, value: object, expected: str = "a whole number from 1") -> int:
     """A whole number of any library, from 1."""
     count = whole(value)
@@ -125,6 +139,18 @@ def check_component(name: str, component: object, method: str, setting: str) -> 
             f"{name}={shown(component)}: expected an object with a method {method}, or None; "
             f"a name goes into {setting}"
         )
+
+
+def checked_embedder(embedder: object) -> object:
+    """An embedder, its name, or None. Raises `InputError` for anything else."""
+    if isinstance(embedder, str):
+        if not embedder.strip():
+            raise InputError(
+                f"embedder={shown(embedder)}: expected a name such as intfloat/e5-small-v2, or None"
+            )
+        return embedder
+    check_component("embedder", embedder, "embed", "embedder='…'")
+    return embedder
 
 
 def check_sync(source_options: object, progress: object = None) -> None:
@@ -147,8 +173,8 @@ def checked_days(name: str, value: object) -> float:
 
 
 def checked_citations(citations: object) -> list[Any]:
-    """A list of hits or of their ids."""
-    if not isinstance(citations, str | bytes | Hit | Mapping) and isinstance(citations, Iterable):
+    """A list of hits, of sources of a context, or of ids."""
+    if not isinstance(citations, _ONE_CITATION) and isinstance(citations, Iterable):
         try:
             return list(citations)
         except TypeError:  # from an array without dimensions

@@ -1,6 +1,5 @@
 """The first stage: open → filter → retrieve → fuse → read the candidates' texts."""
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ from resift.index.normalisation import searchable
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import RowFilter, Scored, View
 from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
+from resift.search.fusion import fuse
 from resift.search.options import Mode
 from resift.types import Candidate
 
@@ -23,6 +23,8 @@ _RETRIEVERS: dict[Mode, tuple[str, ...]] = {
     "lexical": ("lexical",),
     "dense": ("dense",),
 }
+_DEEPER = 3
+"""How many times `depth` each of two retrievers looks for: what both find late may be relevant."""
 _SHARE = 0.5
 """The share of the remaining time to wait for both retrievers, if one of them is ready."""
 
@@ -85,8 +87,9 @@ class _FirstStage:
         row_filter = self._filter(view)
         if row_filter and not row_filter.count:
             return
-        results = self._run_retrievers(view, row_filter)
-        self._rows = self._fuse(results)[: self._options.candidate_count]
+        count = self._count(len(view) if row_filter is None else row_filter.count)
+        results = self._run_retrievers(view, row_filter, count)
+        self._rows = self._fuse(results, view, count)[: self._options.candidate_count]
         self._passages = self._read(view)
 
     def retrieved(self) -> Retrieved:
@@ -119,14 +122,22 @@ class _FirstStage:
         with self._clock.stage("filter"):
             return self._run(lambda: view.matching_rows(condition), "the filter was looked up")
 
-    def _run_retrievers(self, view: View, row_filter: RowFilter | None) -> list[Scored]:
+    def _count(self, passages: int) -> int:
+        """How many of all `passages` each retriever looks for."""
+        deeper = _DEEPER if self._options.mode == "hybrid" else 1
+        return max(min(deeper * self._options.candidate_count, passages), 1)
+
+    def _run_retrievers(
+        self, view: View, row_filter: RowFilter | None, count: int
+    ) -> dict[str, Scored]:
         """The results of the retrievers; one that fails or is late is left out and noted.
 
         Without any result, raises `Late` if a retriever is late, else the error of a retriever.
         """
         names = _RETRIEVERS[self._options.mode]
-        jobs = self._start_retrievers(names, view, row_filter)
-        results, errors, late = [], [], []
+        jobs = self._start_retrievers(names, view, row_filter, count)
+        results: dict[str, Scored] = {}
+        errors, late = [], []
         for name, job in jobs.items():
             if not job.done():
                 job.cancel()
@@ -137,7 +148,7 @@ class _FirstStage:
                 errors.append(error)
                 self.omissions.note(outage_reason(f"the {name} retriever", error))
             else:
-                results.append(job.result())
+                results[name] = job.result()
         if not results and late:
             raise Late("time was up before a retriever had answered")
         if not results:
@@ -147,24 +158,23 @@ class _FirstStage:
         return results
 
     def _start_retrievers(
-        self, names: Sequence[str], view: View, row_filter: RowFilter | None
+        self, names: Sequence[str], view: View, row_filter: RowFilter | None, count: int
     ) -> "dict[str, Future[Scored]]":
         """Run the retrievers at once, or one after another if requests are limited, and wait."""
         jobs: dict[str, Future[Scored]] = {}
         for name in names:
             if jobs and not self.omissions.may_read(view.requests, f"the {name} retriever"):
                 break
-            jobs[name] = self._start_retriever(name, view, row_filter)
+            jobs[name] = self._start_retriever(name, view, row_filter, count)
             if self.omissions.are_requests_limited:
                 self._wait_for_retrievers(jobs)
         self._wait_for_retrievers(jobs)
         return jobs
 
     def _start_retriever(
-        self, name: str, view: View, row_filter: RowFilter | None
+        self, name: str, view: View, row_filter: RowFilter | None, count: int
     ) -> "Future[Scored]":
         run, clock = self._components.background.run, self._clock
-        count = min(self._options.candidate_count, max(len(view), 1))
 
         def lexical() -> Scored:
             with clock.stage("lexical"):
@@ -191,11 +201,11 @@ class _FirstStage:
         if not any(job.done() and job.exception() is None for job in jobs.values()):
             self._clock.wait_for([job for job in jobs.values() if not job.done()], first=True)
 
-    def _fuse(self, results: list[Scored]) -> Scored:
-        if self._options.mode != "hybrid":
-            return results[0]
+    def _fuse(self, results: Mapping[str, Scored], view: View, count: int) -> Scored:
+        if len(results) == 1:
+            return next(iter(results.values()))
         with self._clock.stage("fuse"):
-            return reciprocal_rank_fusion([[row_id for row_id, _ in rows] for rows in results])
+            return fuse(results["lexical"], results["dense"], count, view.spread)
 
     def _read(self, view: View) -> list[Passage]:
         reranker = self._loaded_reranker()
@@ -249,22 +259,6 @@ class _FirstStage:
             return self._clock.wait(job, event)
         finally:
             job.cancel()
-
-
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> Scored:
-    """Fuse rankings of ids, each best first, into (id, score), best first, ties by id.
-
-    An id's score is the sum of ``1 / (60 + rank)`` over the rankings that have it, with ranks from
-    1. So the scores of the retrievers may have different scales.
-
-    Cormack, Clarke, Buettcher: Reciprocal Rank Fusion outperforms Condorcet and individual Rank
-    Learning Methods, SIGIR 2009. https://doi.org/10.1145/1571941.1572114
-    """
-    scores: defaultdict[int, float] = defaultdict(float)
-    for ranking in rankings:
-        for rank, row_id in enumerate(ranking, start=1):
-            scores[row_id] += 1 / (60 + rank)
-    return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
 
 
 def as_candidate(

@@ -29,11 +29,17 @@ _CONTINUED = "##"
 _SPACES_PER_TOKEN = 8
 _LOOK_BACK = 60  # characters, for white space to cut at
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# Text of which the tokenizer skips nothing but white space.
+_PLAIN = re.compile(
+    "[\\t\\n\\r -~\\u00a1-\\u00ac\\u00ae-\\u017f\\u0370-\\u0481\\u048a-\\u052f\\u2010-\\u2026"
+    "\\u2190-\\u23ff\\u4e00-\\u9fff]*"
+)
+_LONG_SPACES = re.compile(rf"\s{{{_SPACES_PER_TOKEN}}}")
 
 
 def count_tokens(text: str) -> int:
     """The number of tokens. Counts of texts that white space separates add up."""
-    return sum(1 for _ in _token_ends(text))
+    return sum(_count(piece) for piece in _slices(_SURROGATES.sub("\ufffd", text)))
 
 
 def fitting(text: str, max_tokens: int, count: Count = count_tokens) -> int:
@@ -78,13 +84,8 @@ def _cut(text: str, end: int) -> int:
 
 def _token_ends(text: str) -> Iterator[int]:
     """The end of each token, unknown character and gap between them; ends ascend."""
-    text = _SURROGATES.sub("\ufffd", text)
     at = 0
-    while at < len(text):
-        piece = text[at : at + _SLICE]
-        if at + _SLICE < len(text):  # cut at white space, which no token crosses
-            border = max(piece.rfind(" "), piece.rfind("\n")) + 1
-            piece = piece[:border] or piece
+    for piece in _slices(_SURROGATES.sub("\ufffd", text)):
         last = 0
         for token, (start, end) in _tokens(piece):
             yield from _skipped(piece[last:start], at + last)
@@ -93,6 +94,29 @@ def _token_ends(text: str) -> Iterator[int]:
             last = end
         yield from _skipped(piece[last:], at + last)
         at += len(piece)
+
+
+def _slices(text: str) -> Iterator[str]:
+    """A text in slices, cut before white space, which no token crosses."""
+    at = 0
+    while at < len(text):
+        piece = text[at : at + _SLICE]
+        if at + _SLICE < len(text):
+            border = max(piece.rfind(" "), piece.rfind("\n")) + 1
+            piece = piece[:border].rstrip() or piece
+        yield piece
+        at += len(piece)
+
+
+def _count(piece: str) -> int:
+    """How many ends `_token_ends` gives for a slice; of plain text without making them."""
+    if _PLAIN.fullmatch(piece):
+        with native:
+            (encoding,) = _tokenizer().encode_batch_fast([piece], add_special_tokens=False)
+        ids = encoding.ids
+        if _unknown_id() not in ids:
+            return len(ids) + len(_LONG_SPACES.findall(piece))
+    return sum(1 for _ in _token_ends(piece))
 
 
 def _skipped(gap: str, at: int) -> Iterator[int]:
@@ -108,6 +132,12 @@ def _tokens(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     with native:
         (encoding,) = _tokenizer().encode_batch([text], add_special_tokens=False)
     return zip(encoding.tokens, encoding.offsets, strict=True)
+
+
+@cache
+def _unknown_id() -> int | None:
+    unknown: int | None = _tokenizer().token_to_id(_UNKNOWN)
+    return unknown
 
 
 @cache

@@ -9,7 +9,9 @@ from resift.errors import QueryError
 from resift.index.background import Background
 from resift.rerank.first_stage import first_stage_ranking
 from resift.search.call import Late, SearchCall, is_outage, outage_reason
+from resift.search.collapse import collapsed
 from resift.search.components import Ranker
+from resift.search.neighbours import VersionReader
 from resift.search.retrieval import Retrieved, nothing_retrieved, retrieve
 from resift.types import Candidate, Ranking
 
@@ -30,8 +32,9 @@ def search(call: SearchCall) -> Ranking:
     Raises the error of a first stage without any result, and errors that are not `is_outage`, such
     as `QueryError` for a query that the reranker cannot read.
     """
-    retrieved = retrieve(call)
-    return _complete(call, retrieved, _rerank(call, retrieved.candidates))
+    inner = _for_all_candidates(call)
+    retrieved = retrieve(inner)
+    return _complete(call, retrieved, _rerank(inner, retrieved.candidates))
 
 
 async def asearch(
@@ -41,11 +44,20 @@ async def asearch(
 
     `on_first_stage` is awaited with the order of the first stage before reranking begins.
     """
-    retrieved = await _retrieve(call, threads)
+    inner = _for_all_candidates(call)
+    retrieved = await _retrieve(inner, threads)
     if on_first_stage is not None:
-        first = first_stage_ranking(call.query, retrieved.candidates, call.options.top_n)
+        first = first_stage_ranking(call.query, retrieved.candidates, inner.options.top_n)
         await on_first_stage(_complete(call, retrieved, first))
-    return _complete(call, retrieved, await _arerank(call, retrieved.candidates))
+    return _complete(call, retrieved, await _arerank(inner, retrieved.candidates))
+
+
+def _for_all_candidates(call: SearchCall) -> SearchCall:
+    """The call that has the hits of all candidates, if documents are to be counted among them."""
+    options = call.options
+    if options.collapse is None:
+        return call
+    return replace(call, options=replace(options, top_n=options.candidate_count))
 
 
 def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranking:
@@ -64,7 +76,14 @@ def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranki
         abstained=receipt.abstained and retrieved.reason is None,  # else candidates are missing
         timings_ms=call.clock.timings(receipt.timings_ms),
     )
-    return replace(ranking, receipt=receipt)
+    ranking = replace(ranking, receipt=receipt, neighbours=_neighbours(call))
+    return ranking if call.options.collapse is None else collapsed(ranking, call.options.top_n)
+
+
+def _neighbours(call: SearchCall) -> VersionReader | None:
+    """What reads the neighbours of hits; None if no version was open in time."""
+    job = call.components.snapshot
+    return VersionReader(job.result()) if job.done() and job.exception() is None else None
 
 
 async def _retrieve(call: SearchCall, threads: Background) -> Retrieved:
