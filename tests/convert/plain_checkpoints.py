@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 DIM, HEADS, LAYERS, WIDE, POSITIONS = 32, 4, 2, 48, 64
+DENSE = 20
 WORDS = [f"{first}{second}" for first in "bdfgklmnpr" for second in "aeiouyzw"]
 VOCABULARY = len(WORDS) + 4
 SPREAD, TRAINED = 0.5, 0.15
@@ -103,14 +104,18 @@ def write_bi_encoder(
     prompts: Mapping[str, Any] = NO_PROMPTS,
     modules: Sequence[str] = ("Transformer", "Pooling", "Normalize"),
     max_seq_length: int = 48,
+    spread: float = SPREAD,
 ) -> Path:
-    """Write a sentence-transformers folder, as its versions before 5 do."""
+    """Write a sentence-transformers folder, as its versions before 5 do.
+
+    Of dense layers, the first makes vectors of `DENSE` numbers, by its default activation.
+    """
     config = plain_config(family) | {"architectures": [f"{_CLASSES[family]}Model"]}
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
     named = {
         real_name(family, name).removeprefix(_PREFIXES.get(family, f"{family}.")): value
-        for name, value in random_weights(config, 1).items()
+        for name, value in random_weights(config, 1, spread).items()
         if not name.startswith("head.") or (family == "bert" and name.startswith("head.dense"))
     }
     save_file(named, folder / "model.safetensors", metadata={"format": "pt"})
@@ -121,12 +126,32 @@ def write_bi_encoder(
         (folder / path).mkdir(exist_ok=True)
         kind = f"sentence_transformers.models.{name}"
         rows.append({"idx": index, "name": str(index), "path": path, "type": kind})
+        if name == "Dense":
+            write_dense(folder / path, DIM if "Dense" not in modules[:index] else DENSE)
         if name == "Pooling":
             write_json(folder / path / "config.json", {"word_embedding_dimension": DIM, **pooling})
     write_json(folder / "modules.json", rows)
     write_json(folder / "config_sentence_transformers.json", prompts)
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": max_seq_length})
     return folder
+
+
+def write_dense(folder: Path, width: int, **changes: Any) -> None:
+    """Write a dense layer of a sentence-transformers folder: `width` to `DENSE` numbers."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(width)
+    weights = {
+        "linear.weight": rng.normal(0, width**-0.5, (DENSE, width)).astype(np.float32),
+        "linear.bias": rng.normal(0, 0.2, DENSE).astype(np.float32),
+    }
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = {
+        "in_features": width,
+        "out_features": DENSE,
+        "bias": True,
+        "activation_function": "torch.nn.modules.activation.Tanh",
+    }
+    write_json(folder / "config.json", config | changes)
 
 
 def plain_config(family: str) -> dict[str, Any]:

@@ -18,18 +18,25 @@ from tokenizers import Tokenizer
 
 from convert.plain_checkpoints import (
     CLS,
+    DENSE,
     DIM,
     HEADS,
     MEAN,
     PLAIN_FAMILIES,
+    SPREAD,
+    TRAINED,
     edit_json,
     pairs,
     write_bi_encoder,
+    write_checkpoint,
+    write_dense,
     write_json,
 )
 from convert.reference import Bert
+from resift.convert.bi_encoder import read_bi_encoder
 from resift.convert.convert import convert_folder
 from resift.convert.output import Conversion
+from resift.convert.positions import Rotary
 from resift.errors import InputError, ModelError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
@@ -45,7 +52,10 @@ Floats = NDArray[np.float32]
 def definition(
     folder: Path, *, cls: bool = False, query: str = "", passage: str = "", limit: int = 48
 ) -> tuple[Floats, Floats]:
-    """Unit vectors of `QUERIES` and `TEXTS` by BERT in numpy, with prompts."""
+    """Unit vectors of `QUERIES` and `TEXTS` by BERT in numpy, with prompts.
+
+    Dense layers of the folder are applied to what is pooled.
+    """
     model = Bert(load_file(folder / "model.safetensors"), HEADS, "gelu", "tanh")
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(limit)
@@ -54,6 +64,11 @@ def definition(
         rows = [np.array(tokenizer.encode(prompt + text).ids) for text in texts]
         states = [model.states(ids, np.zeros_like(ids)) for ids in rows]
         pooled = np.stack([state[0] if cls else state.mean(axis=0) for state in states])
+        for layer in sorted(folder.glob("*_Dense")):
+            arrays = load_file(layer / "model.safetensors")
+            pooled = pooled @ arrays["linear.weight"].T + arrays["linear.bias"]
+            name = json.loads((layer / "config.json").read_text())["activation_function"]
+            pooled = np.tanh(pooled) if name.endswith("Tanh") else pooled
         unit: Floats = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
         return unit
 
@@ -229,8 +244,133 @@ def test_int8_vectors_are_near_and_its_references_hold_in_every_runtime(
 
 
 def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
-    made = quantised(write_bi_encoder(tmp_path / "checkpoint", "distilbert"))
+    made = quantised(write_bi_encoder(tmp_path / "checkpoint", "distilbert", spread=TRAINED))
     assert made.similarity is not None and made.similarity[0] > 0.97
+    assert made.report is not None and made.report.is_int8
+
+
+def test_int8_that_orders_texts_otherwise_is_not_used(tmp_path: Path) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", spread=3 * SPREAD)
+    made = quantised(checkpoint)
+    manifest = load_artifact(tmp_path / "out").manifest
+    assert manifest.quantisation == "none: float32, as int8 is not close enough to it"
+    assert manifest.report == made.report and made.report is not None
+    assert not made.report.is_int8 and made.report.spearman is not None
+    assert made.similarity == pytest.approx((1, 1))
+    for ours, vectors in zip(result(tmp_path / "out"), definition(checkpoint), strict=True):
+        np.testing.assert_allclose(ours, vectors, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", [MEAN, CLS], ids=["mean", "cls"])
+@pytest.mark.parametrize("modules", [("Dense",), ("Dense", "Dense", "Normalize")])
+def test_dense_layers_behind_the_pooling_are_part_of_the_vectors(
+    modules: tuple[str, ...], pooling: Mapping[str, Any], runtime: str, tmp_path: Path
+) -> None:
+    modules = ("Transformer", "Pooling", *modules)
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", pooling=pooling, modules=modules)
+    write_dense(checkpoint / "2_Dense", DIM, activation_function="torch.nn.modules.linear.Identity")
+    expected = definition(checkpoint, cls=pooling == CLS)
+    assert expected[0].shape[1] == DENSE
+    assert_agrees(expected, converted(checkpoint), runtime)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("pooling", [MEAN, CLS], ids=["mean", "cls"])
+def test_dense_layers_are_those_of_sentence_transformers(
+    pooling: Mapping[str, Any], tmp_path: Path
+) -> None:
+    modules = ("Transformer", "Pooling", "Dense", "Normalize")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", pooling=pooling, modules=modules)
+    assert_agrees(theirs(checkpoint), converted(checkpoint))
+
+
+def test_a_dense_layer_that_fits_no_vector_is_refused(tmp_path: Path) -> None:
+    modules = ("Transformer", "Pooling", "Dense")
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", modules=modules)
+    write_dense(checkpoint / "2_Dense", DIM + 1)
+    message = refusal(checkpoint)
+    assert f"a dense layer of size ({DENSE}, {DIM + 1}) does not fit vectors of {DIM}" in message
+    write_dense(checkpoint / "2_Dense", DIM, activation_function="torch.nn.Mish")
+    assert "activation mish; expected identity or one of" in refusal(checkpoint)
+
+
+def test_modules_in_another_order_are_refused(tmp_path: Path) -> None:
+    modules = ("Transformer", "Pooling", "Normalize", "Dense")
+    message = refusal(write_bi_encoder(tmp_path / "checkpoint", modules=modules))
+    assert "Normalize, Dense cannot be converted in this order" in message
+
+
+E5 = "intfloat/multilingual-e5-small"
+NOMIC = "nomic-ai/nomic-embed-text-v1.5"
+
+
+@pytest.mark.parametrize(
+    ("name", "prompts", "given", "expected"),
+    [
+        (E5, {}, (None, None), ("query: ", "passage: ")),
+        (E5, {"query": "", "document": ""}, (None, None), ("query: ", "passage: ")),
+        (E5, {"query": "q "}, (None, None), ("q ", "")),
+        (E5, {"passage": "p "}, (None, None), ("", "p ")),
+        (E5, {"query": "q "}, ("", "p "), ("", "p ")),
+        (NOMIC, {}, (None, ""), ("search_query: ", "")),
+        ("somebody/multilingual-e5-small", {}, (None, None), ("", "")),
+        ("intfloat/e5-mistral-7b-instruct", {}, (None, None), ("", "")),
+    ],
+)
+def test_prompts_are_the_callers_then_the_checkpoints_then_those_of_the_card(
+    name: str,
+    prompts: Mapping[str, str],
+    given: tuple[str | None, str | None],
+    expected: tuple[str, str],
+    tmp_path: Path,
+) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": prompts})
+    source = read_bi_encoder(checkpoint, name, given)
+    assert (source.query_prompt, source.passage_prompt) == expected
+
+
+def test_the_callers_prompts_are_those_of_the_artifact(tmp_path: Path) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
+    out = tmp_path / "out"
+    convert_folder(checkpoint, out, name=str(checkpoint), int8=False, prompts=("be ", "bi "))
+    assert_agrees(definition(checkpoint, query="be ", passage="bi "), out)
+
+
+@pytest.mark.parametrize("prompts", [("ba " * 40, ""), ("", "ba " * 40)])
+def test_a_prompt_that_leaves_no_room_is_refused(prompts: tuple[str, str], tmp_path: Path) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint")
+    assert "a prompt has over 24 tokens, half of what" in refusal(checkpoint, prompts=prompts)
+
+
+def test_texts_are_as_long_as_memory_for_their_attention_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", "modernbert", max_seq_length=64)
+    assert read_bi_encoder(checkpoint, "name").encoder.max_tokens == 64
+    monkeypatch.setattr("resift.convert.checkpoint.MAX_ATTENTION_BYTES", 3 * 4 * HEADS * 40**2)
+    limited = read_bi_encoder(checkpoint, "name").encoder
+    positions = limited.shape.positions
+    assert isinstance(positions, Rotary) and limited.max_tokens == positions.tokens == 32
+
+
+def test_prompts_of_passages_are_for_embedders(tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "checkpoint")
+    message = refusal(checkpoint, prompts=(None, "p "))
+    assert message.endswith("which has no passage prompt; leave --passage-prompt out")
+    assert "leave --query-prompt out" in refusal(checkpoint, prompts=("q ", None))
+
+
+def test_an_encoder_without_modules_is_averaged_where_an_embedder_is_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", pooling=CLS, max_seq_length=64)
+    for name in ("modules.json", "config_sentence_transformers.json"):
+        (checkpoint / name).unlink()
+    assert "is not a reranker" in refusal(checkpoint)
+    out = tmp_path / "out"
+    convert_folder(checkpoint, out, name="owner/name", int8=False, is_embedder=True)
+    assert "owner/name: has no modules.json, so its token states are averaged" in caplog.text
+    assert_agrees(definition(checkpoint, limit=64), out)
 
 
 @pytest.mark.torch
@@ -315,7 +455,7 @@ def test_what_cannot_be_converted_is_refused_in_one_line(
         raise ModelError(message)
 
 
-@pytest.mark.parametrize("module", ["Dense", "WordWeights", "Router"])
+@pytest.mark.parametrize("module", ["LayerNorm", "WordWeights", "Router"])
 def test_an_unknown_module_is_named(module: str, tmp_path: Path) -> None:
     modules = ("Transformer", "Pooling", module, "Normalize")
     message = refusal(write_bi_encoder(tmp_path / "checkpoint", modules=modules))

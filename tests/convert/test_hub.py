@@ -275,7 +275,7 @@ def test_an_embedder_is_refused_before_its_weights_are_fetched(server: Hub) -> N
     (folder / "modules.json").write_text(json.dumps(modules))
     assert "an embedder, which gives vectors; expected a cross-encoder" in refusal(ModelError)
     assert "model.safetensors" not in server.fetched
-    hub.fetch(hub.open_repository(NAME), embedders=True)
+    hub.fetch(hub.open_repository(NAME), None)
     assert "model.safetensors" in server.fetched
 
 

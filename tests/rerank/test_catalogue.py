@@ -14,7 +14,7 @@ from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.catalogue import BUNDLED, checked_hub_id, open_model, resolve
 from resift.rerank.known_models import KNOWN_MODELS, known_model
 from resift.rerank.stored_models import COMMIT as COMMIT_OF_A_MODEL
-from resift.rerank.stored_models import artifact_name
+from resift.rerank.stored_models import Use, artifact_name
 from resift.settings import Settings
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -101,7 +101,7 @@ def test_a_folder_without_a_model_does_not_hide_a_hub_id(
         assert resolve("owner/name", settings=settings) == Path("owner/name")
         (folder / file).unlink()
 
-    def missing(*_: Any) -> Path:
+    def missing(*_: Any, use: Use) -> Path:
         raise ModelNotFound("owner/name: no such repository")
 
     maker = SimpleNamespace(make_from_hub=missing)
@@ -122,7 +122,7 @@ def test_a_stored_model_that_vanishes_is_made_anew(
             shutil.rmtree(folder, ignore_errors=True)
         return load_artifact(path)
 
-    maker = SimpleNamespace(make_from_hub=lambda *_: joint_folder)
+    maker = SimpleNamespace(make_from_hub=lambda *_, use: joint_folder)
     monkeypatch.setattr("resift.rerank.catalogue.require", lambda *_: maker)
     monkeypatch.setattr("resift.rerank.catalogue.load_artifact", removed)
     artifact, _ = open_model("owner/name", COMMIT, settings=settings)
@@ -142,7 +142,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> "list[tuple[Any, ...]]":
     """The arguments of each model that would be made."""
     calls: list[tuple[Any, ...]] = []
 
-    def make(*arguments: Any) -> Path:
+    def make(*arguments: Any, use: Use) -> Path:
+        assert use == "reranker"
         calls.append(arguments)
         return Path("made")
 

@@ -75,6 +75,16 @@ def vocabulary_pairs(words: Sequence[str], seed: int = 7) -> Pairs:
     ]
 
 
+def vocabulary_lists(words: Sequence[str]) -> CandidateLists:
+    """Lists of random words of a vocabulary, for models that do not know the built-in texts."""
+    pairs = vocabulary_pairs(words)
+    texts = [text for _, text in pairs]
+    return [
+        (query, [texts[(number + step) % len(texts)] for step in range(CHECK_CANDIDATES)])
+        for number, (query, _) in enumerate(pairs[:CHECK_LISTS])
+    ]
+
+
 def candidate_lists(
     pairs: Pairs, count: int = LISTS, candidates: int = CANDIDATES
 ) -> CandidateLists:

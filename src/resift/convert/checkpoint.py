@@ -77,7 +77,7 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
     if not (len(weights.get(TYPES, ())) > 1 and source.tokenizer.pair_types):
         shape, weights = replace(shape, token_types=False), _with_first_type(weights)
     limit = read_limit(transformer, source.tokenizer, source.max_tokens)
-    limit = min(limit, math.isqrt(MAX_ATTENTION_BYTES // (3 * 4 * shape.heads)))
+    limit = min(limit, most_tokens(shape))
     limit = _whole_steps(limit, MIN_PAIR_TOKENS, "pair", folder)
     return replace(
         source,
@@ -95,6 +95,11 @@ def read_encoder(folder: Path) -> Checkpoint:
     limit = _whole_steps(source.max_tokens, LENGTH_STEP, "text", folder)
     shape = replace(source.shape, positions=source.shape.positions.limited(limit))
     return replace(source, shape=shape, max_tokens=limit)
+
+
+def most_tokens(shape: EncoderShape) -> int:
+    """The longest row whose attention stays within `MAX_ATTENTION_BYTES`."""
+    return math.isqrt(MAX_ATTENTION_BYTES // (3 * 4 * shape.heads))
 
 
 def _read(folder: Path, config: Config, family: Family) -> Checkpoint:

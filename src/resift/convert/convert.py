@@ -49,31 +49,38 @@ def convert_folder(
     exits: Sequence[int] = (),
     label: str | int | None = None,
     work: Path | None = None,
+    is_embedder: bool = False,
+    prompts: tuple[str | None, str | None] = (None, None),
 ) -> Conversion:
     """Convert the checkpoint in `folder`, known as `name`, into the new folder `out`.
 
-    A sentence-transformers bi-encoder becomes an embedder, any other checkpoint a cross-encoder.
-    `revision` is its commit. `texts` is a file of pairs for activation ranges. A cross-encoder gets
-    an exit after each number of layers in `exits`, which rise; `label` is the relevant label of a
-    head with several. `work` is a folder for temporary files, that of the system by default. int8
-    that does not order candidates as float32 does is not used. Raises `ModelError` for a
-    checkpoint that cannot be converted and `InputError` for impossible exits; then `out` is not
-    written.
+    A sentence-transformers bi-encoder becomes an embedder, and so does any encoder if `is_embedder`
+    is set; any other checkpoint becomes a cross-encoder. `revision` is its commit. `texts` is a
+    file of pairs for activation ranges. `prompts`, of queries and passages, replace those of an
+    embedder. A cross-encoder gets an exit after each number of layers in `exits`, which rise;
+    `label` is the relevant label of several. `work` is for temporary files. int8 that orders texts
+    otherwise than float32 is not used. Raises `ModelError` for what cannot be converted and
+    `InputError` for options that do not fit.
     """
     check_new_folder(out)
     with _named(folder, name):
-        if is_bi_encoder(folder):
-            if exits:
-                raise InputError(f"{name}: an embedder, which has no exits; leave --exits out")
-            if label is not None:
-                raise InputError(f"{name}: an embedder, which has no labels; leave --label out")
-            pairs = calibration_texts(texts)
-            return convert_embedder(name, folder, out, pairs, revision=revision, int8=int8)
+        is_embedder = is_embedder or is_bi_encoder(folder)
+        _check_options(name, is_embedder, exits, label, prompts)
+        if is_embedder:
+            return convert_embedder(
+                name,
+                folder,
+                out,
+                calibration_texts(texts),
+                revision=revision,
+                int8=int8,
+                prompts=prompts,
+                work=work,
+            )
         with tempfile.TemporaryDirectory(prefix="resift-", dir=work) as temporary:
             export, lists = _export(folder, Path(temporary), texts, exits, label)
             stages = write_stages(export, int8=int8)
-            if stages.report is not None:
-                _log.info("%s: %s", name, described(stages.report))
+            _log_check(name, stages)
             manifest = replace(_manifest(export, stages, name), revision=revision, label=label)
             write_manifest(export.artifact, manifest)
             model = load_model(load_artifact(export.artifact))
@@ -81,6 +88,33 @@ def convert_folder(
             parity = _parity(stages, model)
             conversion = finish(manifest, parity, export.artifact, out, int8=stages.is_int8)
     return _with_check(replace(conversion, explained=explained), stages)
+
+
+def _log_check(name: str, stages: Stages) -> None:
+    if stages.report is not None:
+        _log.info("%s: %s", name, described(stages.report))
+
+
+def _check_options(
+    name: str,
+    is_embedder: bool,
+    exits: Sequence[int],
+    label: str | int | None,
+    prompts: tuple[str | None, str | None],
+) -> None:
+    """Raise `InputError` for an option that the kind of model does not have."""
+    if is_embedder:
+        _refuse(f"{name}: an embedder, which has no exits", "exits", exits or None)
+        _refuse(f"{name}: an embedder, which has no labels", "label", label)
+    else:
+        _refuse(f"{name}: a reranker, whose prompt is its own", "query-prompt", prompts[0])
+        _refuse(f"{name}: a reranker, which has no passage prompt", "passage-prompt", prompts[1])
+
+
+def _refuse(problem: str, option: str, value: object) -> None:
+    """Raise `InputError` for an option that does not fit the model, if it has a value."""
+    if value is not None:
+        raise InputError(f"{problem}; leave --{option} out")
 
 
 def _export(

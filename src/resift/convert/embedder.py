@@ -1,133 +1,121 @@
-"""Convert a sentence-transformers bi-encoder to an embedder's artifact, and check it."""
+"""Convert a bi-encoder to an embedder's artifact, and check int8 against float32.
 
+The steps: read the checkpoint → write the float32 graph → quantise and check → write the manifest.
+"""
+
+import logging
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.convert.calibration_text import CalibrationTexts, Pairs
-from resift.convert.checkpoint import Checkpoint, read_encoder
+from resift.convert.bi_encoder import BiEncoder, read_bi_encoder
+from resift.convert.calibration_text import CalibrationTexts
+from resift.convert.check import described
+from resift.convert.embedder_check import EmbedderTexts, Int8Encoder, known_texts
 from resift.convert.graph import save_graph
-from resift.convert.modules import (
-    module_folder,
-    module_kinds,
-    read_limit,
-    read_pooling,
-    read_prompts,
-)
-from resift.convert.output import Conversion, Parity, finish, new_manifest
-from resift.convert.quantise import quantise
-from resift.convert.stages import encoder_graph
-from resift.errors import ModelError
-from resift.rerank.artifact import TOKENIZER, Pooling
-from resift.rerank.batching import LENGTH_STEP
+from resift.convert.output import FLOAT32, Conversion, Parity, finish, new_manifest
+from resift.convert.stages import vector_graph
+from resift.errors import ModelError, ParityError
+from resift.rerank.artifact import TOKENIZER, Agreement, Manifest
 from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
-from resift.rerank.tokenization import Tokens, load_tokenizer, pad
+from resift.rerank.tokenization import Tokens, load_tokenizer
 
-MODULE_KINDS = ("Transformer", "Pooling", "Normalize")
-PASSAGE_PROMPTS = ("document", "passage", "corpus")
 ENCODER = "encoder.onnx"
-QUERY_STEP = 3  # activation ranges are measured on all texts and every third query
 
 Floats = NDArray[np.float32]
 
-
-@dataclass(frozen=True, slots=True)
-class BiEncoder:
-    """A checkpoint that makes one vector per text; a missing prompt is empty."""
-
-    encoder: Checkpoint
-    pooling: Pooling
-    query_prompt: str
-    passage_prompt: str
-
-    def prompted(self, pairs: Pairs) -> tuple[list[str], list[str]]:
-        """The queries and the passages of pairs, with prompts."""
-        queries = [self.query_prompt + query for query, _ in pairs]
-        return queries, [self.passage_prompt + text for _, text in pairs]
+_log = logging.getLogger("resift")
 
 
 def convert_embedder(
     name: str,
     checkpoint: Path,
     out: Path,
-    pairs: CalibrationTexts,
+    texts: CalibrationTexts,
     *,
     revision: str | None,
     int8: bool,
+    prompts: tuple[str | None, str | None] = (None, None),
+    work: Path | None = None,
 ) -> Conversion:
     """Convert the folder `checkpoint`, known as `name`, at a commit, into the new folder `out`.
 
-    Raises `ModelError` for other modules than an encoder and its pooling; then `out` is not
-    written.
+    `prompts`, of queries and of passages, go before those of the checkpoint. `work` is a folder for
+    temporary files. int8 that does not order texts as float32 does is not used. Raises `ModelError`
+    for a checkpoint that cannot be converted; then `out` is not written.
     """
-    source = read_bi_encoder(checkpoint)
-    encoder = source.encoder
-    queries, passages = source.prompted(pairs.ranges)
-    held_out = [text for texts in source.prompted(pairs.held_out) for text in texts]
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        encoder.tokenizer.tokenizer.save(str(folder / TOKENIZER))
+    source = read_bi_encoder(checkpoint, name, prompts)
+    _log.info(
+        "%s: puts %r before queries and %r before passages, pools by %s, reads %d tokens",
+        name, source.query_prompt, source.passage_prompt, source.pooling, source.encoder.max_tokens,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="resift-", dir=work) as temporary:
+        work, folder = Path(temporary), Path(temporary) / "artifact"
+        folder.mkdir()
+        source.encoder.tokenizer.tokenizer.save(str(folder / TOKENIZER))
         tokenizer = load_tokenizer(folder / TOKENIZER)
-        tokens = Tokens(tokenizer, encoder.max_tokens, known_only=False)
-        save_graph(encoder_graph(encoder.weights, encoder.shape), folder / ENCODER)
-        vectors = expected = _artifact_vectors(source, tokens, held_out, folder)
+        tokens = Tokens(tokenizer, source.encoder.max_tokens, known_only=False)
+        _check_prompts(source, tokens, name)
+        known = known_texts(source, Tokens(tokenizer, source.encoder.max_tokens), texts)
+        graph = vector_graph(source.weights, source.shape, source.dense)
+        save_graph(graph, folder / ENCODER)
+        exact = Encoder(tokens, open_session(folder / ENCODER))
+        vectors = expected = _held_out(source, exact, known, name)
+        report = None
         if int8:
-            _write_int8(encoder, tokens, [*passages, *queries[::QUERY_STEP]], folder)
-            vectors = _artifact_vectors(source, tokens, held_out, folder)
-        manifest = replace(
-            new_manifest("embedder", name, folder, [ENCODER], encoder.max_tokens, int8),
-            pooling=source.pooling,
-            query_prompt=source.query_prompt,
-            passage_prompt=source.passage_prompt,
-            revision=revision,
-        )
-        parity = Parity(pairs.held_out, _pair_cosines(vectors), _pair_cosines(expected))
-        conversion = finish(manifest, parity, folder, out, int8=int8)
-    cosines = (vectors * expected).sum(axis=1)
-    return replace(conversion, similarity=(float(cosines.mean()), float(cosines.min())))
-
-
-def read_bi_encoder(folder: Path) -> BiEncoder:
-    """Read a folder of Transformer, Pooling (mean or cls) and Normalize. Raises `ModelError`."""
-    for kind in module_kinds(folder):
-        if kind not in MODULE_KINDS:
-            raise ModelError(
-                f"{folder}: its module {kind} cannot be converted; expected "
-                f"{', '.join(MODULE_KINDS)} and no other"
+            encoder = Int8Encoder(source, tokens, known, work)
+            report = encoder.write(exact, folder / ENCODER)
+            _log.info("%s: %s", name, described(report))
+        if report is not None and report.is_int8:
+            vectors = _held_out(
+                source, Encoder(tokens, open_session(folder / ENCODER)), known, name
             )
-    transformer = module_folder(folder, "Transformer")
-    encoder = read_encoder(transformer)
-    limit = read_limit(transformer, encoder.tokenizer, encoder.max_tokens)
-    if limit < LENGTH_STEP:
-        raise ModelError(f"{folder}: reads {limit} tokens; a text needs at least {LENGTH_STEP}")
-    prompts = read_prompts(folder)
-    return BiEncoder(
-        replace(encoder, max_tokens=limit - limit % LENGTH_STEP),
-        read_pooling(folder),
-        query_prompt=prompts.first("query"),
-        passage_prompt=prompts.first(*PASSAGE_PROMPTS),
+        manifest = replace(_manifest(source, name, folder, report), revision=revision)
+        parity = Parity(known.held_out, _pair_cosines(vectors), _pair_cosines(expected))
+        is_int8 = report is not None and report.is_int8
+        conversion = finish(manifest, parity, folder, out, int8=is_int8)
+    cosines = (vectors * expected).sum(axis=1)
+    similarity = (float(cosines.mean()), float(cosines.min()))
+    return replace(conversion, similarity=similarity, report=report)
+
+
+def _check_prompts(source: BiEncoder, tokens: Tokens, name: str) -> None:
+    """Raise `ModelError` for a prompt that leaves a text too little room."""
+    room = source.encoder.max_tokens // 2
+    for row in tokens.single([source.query_prompt, source.passage_prompt]):
+        if row.seen + row.unknown + row.dropped > room:
+            raise ModelError(
+                f"{name}: a prompt has over {room} tokens, half of what the model reads; shorten "
+                "it, by  resift convert --query-prompt … --passage-prompt …"
+            )
+
+
+def _manifest(source: BiEncoder, name: str, folder: Path, report: Agreement | None) -> Manifest:
+    is_int8 = report is not None and report.is_int8
+    limit = source.encoder.max_tokens
+    manifest = new_manifest("embedder", name, folder, [ENCODER], limit, is_int8)
+    if report is not None and not is_int8:
+        manifest = replace(manifest, quantisation=f"{FLOAT32}, as int8 is not close enough to it")
+    return replace(
+        manifest,
+        pooling=source.pooling,
+        query_prompt=source.query_prompt,
+        passage_prompt=source.passage_prompt,
+        report=report,
     )
 
 
-def _write_int8(encoder: Checkpoint, tokens: Tokens, texts: Sequence[str], folder: Path) -> None:
-    graph = encoder_graph(encoder.weights, encoder.shape, int8_embeddings=True)
-    inputs = {port.name for port in graph.graph.input}
-    samples = [
-        {name: values for name, values in pad([row]).items() if name in inputs}
-        for row in tokens.single(texts)
-    ]
-    save_graph(quantise(graph, samples), folder / ENCODER)
-
-
-def _artifact_vectors(
-    source: BiEncoder, tokens: Tokens, texts: Sequence[str], folder: Path
-) -> Floats:
-    return Encoder(tokens, open_session(folder / ENCODER)).vectors(texts, source.pooling)
+def _held_out(source: BiEncoder, encoder: Encoder, texts: EmbedderTexts, name: str) -> Floats:
+    """The vectors of all held-out queries, then of all texts. Raises `ParityError`."""
+    queries, passages = source.prompted(texts.held_out)
+    vectors = encoder.vectors([*queries, *passages], source.pooling)
+    if not np.isfinite(vectors).all():
+        raise ParityError(f"{name}: its vectors are not finite in float32; it cannot be used")
+    return vectors
 
 
 def _pair_cosines(vectors: Floats) -> NDArray[np.float64]:

@@ -12,11 +12,9 @@ import onnx
 from numpy.typing import NDArray
 
 from resift.convert.calibration_text import (
-    CHECK_CANDIDATES,
-    CHECK_LISTS,
     CalibrationTexts,
     CandidateLists,
-    Pairs,
+    vocabulary_lists,
     vocabulary_pairs,
 )
 from resift.convert.check import checked
@@ -241,16 +239,7 @@ def _known_lists(export: Export) -> CandidateLists:
     ]
     if len(known) >= MIN_KNOWN * len(lists):
         return known
-    pairs = vocabulary_pairs(export.tokens.words())
-    return _random_lists(pairs)
-
-
-def _random_lists(pairs: Pairs) -> CandidateLists:
-    texts = [text for _, text in pairs]
-    return [
-        (query, [texts[(number + step) % len(texts)] for step in range(CHECK_CANDIDATES)])
-        for number, (query, _) in enumerate(pairs[:CHECK_LISTS])
-    ]
+    return vocabulary_lists(export.tokens.words())
 
 
 def _check_finite(logits: Logits, folder: Path) -> None:

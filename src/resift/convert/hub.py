@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from resift.convert.config import read_object
 from resift.convert.hub_errors import explained, is_passing, is_unreachable, retry_after_s
-from resift.convert.modules import is_bi_encoder
+from resift.convert.modules import is_bi_encoder, is_reranker
 from resift.errors import HubError, ModelError, shortened
 from resift.extras import require
 from resift.rerank.checkpoint_files import (
@@ -25,7 +25,7 @@ from resift.rerank.checkpoint_files import (
     needed_files,
 )
 from resift.rerank.native import first_line
-from resift.rerank.stored_models import COMMIT, checkpoint_names
+from resift.rerank.stored_models import COMMIT, Use, checkpoint_names
 
 _LIBRARY = "resift"
 _MAIN = "main"
@@ -76,16 +76,15 @@ def open_repository(name: str, revision: str | None = None) -> Repository:
     return Repository(name, info.sha, sizes)
 
 
-def fetch(repository: Repository, *, embedders: bool = False) -> Path:
+def fetch(repository: Repository, use: Use | None = "reranker") -> Path:
     """Fetch what a conversion reads, as far as the hub's cache lacks it; returns the folder.
 
-    Raises `HubError`, and `ModelError` for a repository that cannot be converted, or that has an
-    embedder, without `embedders`.
+    Raises `HubError`, and `ModelError` for a repository that cannot be converted, or not for this
+    use. None is any use.
     """
     name = repository.name
     if repository.folder is not None:
-        if not embedders:
-            check_reranker(repository.folder, name)
+        check_use(repository.folder, name, use)
         return repository.folder
     check_files(repository.sizes, name)
     needed = needed_files(repository.sizes)
@@ -93,10 +92,9 @@ def fetch(repository: Repository, *, embedders: bool = False) -> Path:
     folder: Path | None = None
     for file in needed:  # small files first: what they rule out costs no download of weights
         if is_weights(file) and folder is not None:
-            if not embedders:
-                check_reranker(folder, name)
+            check_use(folder, name, use)
             check_shards(folder, name, repository.sizes)
-        folder = _folder_of(_download(repository, file), file)
+        folder = _folder_of(download(repository, file), file)
     if folder is None:
         raise ModelError(f"{name}: has no files")
     return folder
@@ -107,17 +105,22 @@ def was_unreachable(error: ModelError) -> bool:
     return isinstance(error.__cause__, Exception) and is_unreachable(error.__cause__)
 
 
-def check_reranker(folder: Path, name: str) -> None:
-    """Raise `ModelError` for a checkpoint that gives vectors and no scores."""
-    if is_bi_encoder(folder):
+def check_use(folder: Path, name: str, use: Use | None) -> None:
+    """Raise `ModelError` for an embedder as a reranker, or a reranker as an embedder."""
+    if use == "reranker" and is_bi_encoder(folder):
         raise ModelError(
             f"{name}: an embedder, which gives vectors; expected a cross-encoder, which gives "
-            "scores: resift models lists some. As embedder of an index it is converted by  resift "
-            "convert"
+            "scores: resift models lists some. An index takes it as  embedder=  or RESIFT_EMBEDDER"
+        )
+    if use == "embedder" and is_reranker(folder):
+        raise ModelError(
+            f"{name}: a reranker, which gives scores; expected an embedder, which gives vectors, "
+            "such as intfloat/e5-small-v2. A reranker is named by  Reranker(…)  or RESIFT_MODEL"
         )
 
 
-def _download(repository: Repository, file: str) -> Path:
+def download(repository: Repository, file: str) -> Path:
+    """A file of a repository, from the hub or from its cache. Raises `HubError`."""
     hub = require("huggingface_hub", "hub")
 
     def ask() -> Any:

@@ -113,8 +113,17 @@ def is_bi_encoder(folder: Path) -> bool:
     """Whether a folder has modules and its model is no classifier and has no head that scores."""
     if not (folder / MODULES).is_file() or has_scoring_modules(folder):
         return False
-    config = read_object(module_folder(folder, "Transformer") / CONFIG)
-    return not any("SequenceClassification" in name for name in config.get("architectures") or [])
+    return not _is_classifier(module_folder(folder, "Transformer"))
+
+
+def is_reranker(folder: Path) -> bool:
+    """Whether a folder's model gives scores: by a classifier, or by modules."""
+    return has_scoring_modules(folder) or _is_classifier(transformer_folder(folder))
+
+
+def _is_classifier(folder: Path) -> bool:
+    names = Config(folder / CONFIG, read_object(folder / CONFIG)).architectures
+    return any("SequenceClassification" in name for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +154,7 @@ def read_head(folder: Path) -> Head:
     for kind, path in modules:
         if kind == "Dense":
             dense, name = _dense(_inside(folder, path), "head.dense")
-            if name not in ("identity", *ACTIVATIONS):
-                raise ModelError(
-                    f"{folder / path}: activation {name}; expected identity or one of "
-                    f"{', '.join(ACTIVATIONS)}"
-                )
-            activation = "identity" if name == "identity" else ACTIVATIONS[name]
+            activation = _activation(name, folder / path)
             weights |= dense
         if kind == "LayerNorm":
             weights |= read_weights(
@@ -172,6 +176,29 @@ def _dense(folder: Path, ours: str) -> tuple[Arrays, str]:
     if f"{ours}.weight" not in weights:
         raise ModelError(f"{folder}: its weights have no linear.weight; expected a dense layer")
     return weights, name
+
+
+def read_dense(folder: Path) -> tuple[Arrays, tuple[Activation, ...]]:
+    """The dense layers behind the pooling of a bi-encoder, ``head.dense.N``, and what activates.
+
+    Raises `ModelError`.
+    """
+    weights: Arrays = {}
+    activations: list[Activation] = []
+    for kind, path in _modules(folder):
+        if kind == "Dense":
+            layer, name = _dense(_inside(folder, path), f"head.dense.{len(activations)}")
+            weights |= layer
+            activations.append(_activation(name, folder / path))
+    return weights, tuple(activations)
+
+
+def _activation(name: str, folder: Path) -> Activation:
+    if name not in ("identity", *ACTIVATIONS):
+        raise ModelError(
+            f"{folder}: activation {name}; expected identity or one of {', '.join(ACTIVATIONS)}"
+        )
+    return "identity" if name == "identity" else ACTIVATIONS[name]
 
 
 def check_activation(folder: Path, config: Config, labels: int) -> None:

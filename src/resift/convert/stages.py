@@ -1,16 +1,25 @@
-"""Whole graphs: an encoder alone, or a cross-encoder by stages.
+"""Whole graphs: an encoder alone, one that pools, or a cross-encoder by stages.
 
 Each stage of a cross-encoder but the last ends in an exit: only the first token passes through the
 remaining layers, over the states at the exit, and a linear head estimates the final logit from the
 result. These layers expect a context that is not computed; `exits.py` fits a replacement.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from resift.convert.graph import GraphBuilder, Weights, additive_mask, checked_model, token_inputs
+from resift.convert.graph import (
+    Activation,
+    GraphBuilder,
+    Weights,
+    additive_mask,
+    checked_model,
+    token_inputs,
+)
 from resift.convert.layers import EncoderShape, embeddings, layer
 
 
@@ -44,6 +53,40 @@ def encoder_graph(
     info = helper.make_tensor_value_info
     outputs = [info(name, TensorProto.FLOAT, ["rows", "tokens", n]) for name, n in widths.items()]
     return checked_model(g, token_inputs(g, "input_ids", "attention_mask"), outputs)
+
+
+def vector_graph(
+    weights: Weights,
+    shape: EncoderShape,
+    dense: Sequence[Activation] = (),
+    *,
+    int8_embeddings: bool = False,
+) -> onnx.ModelProto:
+    """The encoder of texts, pooled as `shape` says: token ids → ``states`` ``(rows, 1, width)``.
+
+    The pooled state passes through layers with the activations `dense`, whose weights are
+    ``head.dense.N``. Only the first token passes through the last encoder layer if no other is
+    pooled.
+    """
+    g = GraphBuilder()
+    states = embeddings(g, weights, shape, int8_embeddings)
+    mask = additive_mask(g)
+    for index in range(shape.layers):
+        single = shape.pooling == "cls" and index + 1 == shape.layers
+        x = _first_token(g, states) if single else states
+        name = f"encoder.layer.{index}"
+        states = layer(g, name, x, states, mask, weights, shape, index=index, single_token=single)
+    states = g.layer_norm("encoder.LayerNorm", states, weights, shape.epsilon)
+    if shape.pooling == "mean":
+        states = g.node("Unsqueeze", "head.pooled", _mean(g, states), g.integers(1))
+    width = weights["encoder.layer.0.output.dense.weight"].shape[0]
+    for number, activation in enumerate(dense):
+        states = g.linear(f"head.dense.{number}", states, weights)
+        states = g.activation(f"head.activated.{number}", states, activation)
+        width = len(weights[f"head.dense.{number}.weight"])
+    g.node("Identity", "states", states)
+    output = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["rows", 1, width])
+    return checked_model(g, token_inputs(g, "input_ids", "attention_mask"), [output])
 
 
 def stage_graph(

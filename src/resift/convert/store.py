@@ -81,7 +81,7 @@ def put(target: Path, write: Callable[[Path], object]) -> None:
         with _conversion_errors(part):
             write(part / "artifact")
         with _disk_errors(target.parent, _NOT_STORED):
-            if not is_whole(part / "artifact"):
+            if not is_whole(part / "artifact", None):
                 raise ModelError(f"{target}: was damaged while it was written; check the disk")
             check_replaceable(target)  # another program may have put a file there meanwhile
             if target.exists():

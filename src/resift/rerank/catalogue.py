@@ -21,6 +21,7 @@ from resift.rerank.known_models import known_model
 from resift.rerank.stored_models import (
     COMMIT,
     Label,
+    Use,
     artifact_name,
     checkpoint_store,
     content_hash,
@@ -68,6 +69,7 @@ class _Wanted:
     revision: str | None
     label: Label
     settings: Settings
+    use: Use = "reranker"
 
     def stored(self) -> Path | None:
         """Where its artifact is; None if it is to be made, or to be looked up on the hub."""
@@ -87,15 +89,36 @@ class _Wanted:
         models = models_folder(self.settings)
         folder: Path
         if self.checkpoint is not None:
-            folder = maker.make_from_folder(self.checkpoint, self.label, models)
+            folder = maker.make_from_folder(self.checkpoint, self.label, models, use=self.use)
             return folder
         try:
-            folder = maker.make_from_hub(self.name, self.revision, self.label, models)
+            folder = maker.make_from_hub(self.name, self.revision, self.label, models, use=self.use)
         except ModelNotFound as error:
             if not Path(self.name).exists():
                 raise
             raise ModelNotFound(f"{error} (the folder {self.name} has no model in it)") from error
         return folder
+
+    def load(self, folder: Path) -> Artifact:
+        """The checked stored artifact. Raises `ArtifactError` and `ModelNotFound`."""
+        artifact = load_artifact(folder)
+        if (artifact.manifest.kind == "embedder") == (self.use == "reranker"):
+            kinds = ("an embedder", "a reranker")
+            actual, expected = kinds if self.use == "reranker" else kinds[::-1]
+            raise ArtifactError(f"{folder}: {actual}, expected {expected}")
+        return artifact
+
+    def open(self) -> tuple[Artifact, ModelSource]:
+        """The stored artifact; a broken one, or one that was removed meanwhile, is made anew."""
+        stored = self.stored()
+        try:
+            artifact = self.load(stored or self.make())
+        except (ArtifactError, ModelNotFound) as error:
+            if stored is None:
+                raise
+            _log.warning("%s; making it anew", error)
+            artifact = self.load(self.make())
+        return artifact, self.source(artifact.folder)
 
     def source(self, folder: Path) -> ModelSource:
         """What `folder` is opened from; a hub model is at its commit from then on."""
@@ -109,6 +132,7 @@ def open_model(
     revision: str | None = None,
     label: Label = None,
     settings: Settings | None = None,
+    use: Use = "reranker",
 ) -> tuple[Artifact, ModelSource]:
     """The checked artifact of a model, and what it was opened from.
 
@@ -117,20 +141,22 @@ def open_model(
     broken, or that was removed meanwhile, is made anew. Raises `ModelError`, `InputError` and
     `MissingExtra`.
     """
-    wanted = _wanted(model, revision, label, settings)
+    wanted = _wanted(model, revision, label, settings, use)
     if isinstance(wanted, Path):
         # Absolute: a fork opens the files again, perhaps in another working folder.
         folder = wanted.absolute()
         return load_artifact(folder), ModelSource(None if folder == BUNDLED else folder)
-    stored = wanted.stored()
-    try:
-        artifact = _load_reranker(stored or wanted.make())
-    except (ArtifactError, ModelNotFound) as error:
-        if stored is None:
-            raise
-        _log.warning("%s; making it anew", error)
-        artifact = _load_reranker(wanted.make())
-    return artifact, wanted.source(artifact.folder)
+    return wanted.open()
+
+
+def open_hub_embedder(hub_id: str, commit: str, settings: Settings) -> tuple[Artifact, ModelSource]:
+    """The embedder of a hub id at a commit, whatever folders there are. Raises as `open_model`."""
+    return _Wanted(hub_id, None, commit, None, settings, "embedder").open()
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether text has the form OWNER/NAME."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 @contextmanager
@@ -156,14 +182,6 @@ def resolve(
     """The artifact folder of a model, as `open_model` would open it; its files are not checked."""
     wanted = _wanted(model, revision, label, settings)
     return wanted if isinstance(wanted, Path) else wanted.stored() or wanted.make()
-
-
-def _load_reranker(folder: Path) -> Artifact:
-    """The checked artifact of a stored reranker. Raises `ArtifactError` and `ModelNotFound`."""
-    artifact = load_artifact(folder)
-    if artifact.manifest.kind == "embedder":
-        raise ArtifactError(f"{folder}: an embedder, expected a reranker")
-    return artifact
 
 
 def checked_hub_id(name: str) -> str:
@@ -211,6 +229,7 @@ def _wanted(
     revision: str | None,
     label: Label,
     settings: Settings | None,
+    use: Use = "reranker",
 ) -> Path | _Wanted:
     """The folder of an artifact, or a model to be opened from the store.
 
@@ -222,15 +241,14 @@ def _wanted(
     name = checked_name("model", model)
     label = checked_label(label)
     folder = from_home(name)
-    is_hub_id = _HUB_ID.fullmatch(name) is not None
-    if _exists(folder) and (has_model(folder) or not is_hub_id):
+    if _exists(folder) and (has_model(folder) or not is_hub_id(name)):
         _refuse(f"{name} is a folder and", revision=revision)
         if is_checkpoint(folder):
-            return _Wanted(name, folder, None, label, _settings(settings))
+            return _Wanted(name, folder, None, label, _settings(settings), use)
         _refuse(f"{name} is a resift model and", label=label)
         return folder
-    if is_hub_id:
-        return _Wanted(name, None, _checked_revision(revision), label, _settings(settings))
+    if is_hub_id(name):
+        return _Wanted(name, None, _checked_revision(revision), label, _settings(settings), use)
     raise ModelNotFound(
         f"{shortened(name)}: no such model folder; resift models lists the known ones"
     )

@@ -6,11 +6,13 @@ https://arxiv.org/abs/1612.08220) with words. It works with any model. Two hits 
 their logits, fusion and feedback.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from resift.errors import InputError
 from resift.rerank.candidates import as_candidates, check_query, title_part
+from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
 from resift.rerank.sentences import MAX_PARTS, sentences
 from resift.rerank.values import is_text
@@ -72,6 +74,29 @@ class Occlusion:
             span=(start, end),
             unread=len(text) - (end - start),
         )
+
+    def best_spans(
+        self,
+        query: str,
+        documents: Sequence[tuple[Hit, Sequence[tuple[int, int]]]],
+        budget_ms: float | None = None,
+    ) -> list[tuple[int, int] | None]:
+        """Of each hit's spans of its text the one that scores highest by itself, below the title.
+
+        All are scored in one batch. None for a hit none of whose spans was scored: it cannot be
+        read, or time was up. Explaining all hits instead would score each whole text many times.
+        """
+        spans = [(number, span) for number, (_, given) in enumerate(documents) for span in given]
+        texts = [
+            title_part(documents[n][0].title) + documents[n][0].text[a:b] for n, (a, b) in spans
+        ]
+        state = self._engine.score(query, texts, Deadline(budget_ms), fill_caches=False)
+        best: list[tuple[int, int] | None] = [None] * len(documents)
+        highest = [-math.inf] * len(documents)
+        for (number, span), logit in zip(spans, state.logits.tolist(), strict=True):
+            if logit > highest[number]:  # false for NaN, the logit of a text without a score
+                best[number], highest[number] = span, logit
+        return best
 
     def _span(self, query: str, candidate: Candidate, document: DocumentLike) -> tuple[int, int]:
         """The characters of the text that are explained: a hit's window, or the beginning."""

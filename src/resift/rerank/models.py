@@ -251,10 +251,14 @@ class Encoder:
         yield from (states_by_index[index] for index in range(len(texts)))
 
     def vectors(self, texts: Sequence[str], pooling: Pooling) -> Floats:
-        """A unit vector per text, ``(n, dim)``, for at least one text."""
+        """A unit vector per text, ``(n, dim)``, for at least one text.
+
+        A graph that pools gives one state a text, whatever the pooling.
+        """
         vector_by_index: dict[int, Floats] = {}
         for indices, states, mask in self._batches(texts):
-            vectors = mean_states(states, mask) if pooling == "mean" else unit(states[:, 0])
+            is_pooled = pooling == "cls" or states.shape[1] == 1
+            vectors = unit(states[:, 0]) if is_pooled else mean_states(states, mask)
             vector_by_index.update(zip(indices, vectors, strict=True))
         return np.stack([vector_by_index[index] for index in range(len(texts))])
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from resift.errors import ArtifactError, ModelError, ModelNotFound
 from resift.files import open_regular, read_regular, reason
@@ -38,6 +38,8 @@ FOLDERS = "folders"
 FOLDER_PREFIX = "folder:"  # of the names of models made from folders; no hub id has a colon
 Label = str | int | None
 """The relevance column of a head with several labels, by name or index."""
+Use = Literal["reranker", "embedder"]
+"""What a model is opened for."""
 
 _MAX_REVISIONS_BYTES = 1 << 20
 _MODEL_FILES = (MANIFEST, CONFIG, MODULES)
@@ -106,13 +108,13 @@ def is_stored(folder: Path) -> bool:
     return (folder / MANIFEST).is_file()
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether there is a reranker's artifact whose files match their hashes."""
+def is_whole(folder: Path, use: Use | None = "reranker") -> bool:
+    """Whether there is an artifact for this use, or any, whose files match their hashes."""
     try:
         artifact = load_artifact(folder)
     except (ArtifactError, ModelNotFound):
         return False
-    return artifact.manifest.kind != "embedder"
+    return use is None or (artifact.manifest.kind == "embedder") == (use == "embedder")
 
 
 def is_checkpoint(folder: Path) -> bool:

@@ -13,6 +13,7 @@ from resift.convert.families.jina_bert import JINA_BERT, is_jina_bert
 from resift.convert.families.modernbert import MODERNBERT
 from resift.convert.families.mpnet import MPNET
 from resift.convert.families.new_model import NEW_MODEL
+from resift.convert.families.nomic_bert import NOMIC_BERT
 from resift.convert.families.roberta import ROBERTA
 from resift.errors import ModelError
 
@@ -27,6 +28,7 @@ FAMILIES: dict[str, Family] = {
     "modernbert": MODERNBERT,
     "mpnet": MPNET,
     "new": NEW_MODEL,
+    "nomic_bert": NOMIC_BERT,
     "roberta": ROBERTA,
     "xlm-roberta": ROBERTA,
 }

@@ -5,15 +5,17 @@ bundled reranker.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ArtifactError
-from resift.rerank.artifact import load_artifact
+from resift.errors import ArtifactError, InputError
+from resift.rerank.artifact import Artifact, Manifest, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.graph_checks import check_encoder
+from resift.rerank.late_interaction import unit
 from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
@@ -27,14 +29,30 @@ from resift.rerank.verify import (
 from resift.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The name of an embedder, and what identifies its weights: by default their hash."""
+
+    name: str
+    weights: str | None = None
+
+
 class ArtifactEmbedder:
     """The encoder of a late-interaction model, or a converted bi-encoder; long texts are cut.
 
-    `folder` None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens a text.
+    `model` None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens a text.
+    An `Artifact` has been checked. With `dim`, vectors are their first numbers, at unit length.
     """
 
-    def __init__(self, folder: Path | None, settings: Settings) -> None:
-        artifact = load_artifact(folder or BUNDLED)
+    def __init__(
+        self,
+        model: Path | Artifact | None,
+        settings: Settings,
+        identity: Identity | None = None,
+        dim: int | None = None,
+    ) -> None:
+        artifact = model if isinstance(model, Artifact) else load_artifact(model or BUNDLED)
+        folder = None if model is None else artifact.folder
         manifest = artifact.manifest
         if manifest.kind == "cross_encoder":
             raise ArtifactError(
@@ -51,19 +69,18 @@ class ArtifactEmbedder:
         self._encoder = Encoder(Tokens(tokenizer, limit, known_only=False), session)
         self._query_tokens = Tokens(tokenizer, limit)
         self._query_encoder = Encoder(self._query_tokens, session)
-        self.name = str(folder.resolve()) if folder else "bundled"
-        self.dim = self._encoder.vectors([""], manifest.pooling).shape[1]
-        weights = manifest.files[manifest.stages[0]][:16]
-        self.fingerprint = f"{manifest.base_model} {weights} {manifest.pooling} {limit}"
-        if manifest.query_prompt or manifest.passage_prompt:
-            self.fingerprint += f" {manifest.query_prompt!r} {manifest.passage_prompt!r}"
+        identity = identity or Identity(str(folder.resolve()) if folder else "bundled")
+        self.width = self._encoder.vectors([""], manifest.pooling).shape[1]
+        self.dim = _checked_dim(dim or self.width, self.width, identity.name)
+        cut = "" if self.dim == self.width else f"#{self.dim}"
+        self.name = f"{identity.name}{cut}"
+        self.fingerprint = _fingerprint(manifest, identity, limit) + cut
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors in input order, ``(n, dim)``, each text after the model's prompt."""
         if not texts:
             return np.empty((0, self.dim), np.float32)
-        prompt = self._manifest.passage_prompt
-        return self._encoder.vectors([prompt + text for text in texts], self._manifest.pooling)
+        return self._vectors(self._encoder, self._manifest.passage_prompt, texts)
 
     def embed_query(self, query: str) -> NDArray[np.float32]:
         """Return the unit vector of a query's known words, ``(dim,)``; zeros if it has none."""
@@ -72,9 +89,14 @@ class ArtifactEmbedder:
         return self._query(query, self._query_encoder)
 
     def _query(self, query: str, encoder: Encoder) -> NDArray[np.float32]:
-        text = self._manifest.query_prompt + query
-        vector: NDArray[np.float32] = encoder.vectors([text], self._manifest.pooling)[0]
+        vector: NDArray[np.float32] = self._vectors(encoder, self._manifest.query_prompt, [query])[
+            0
+        ]
         return vector
+
+    def _vectors(self, encoder: Encoder, prompt: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        vectors = encoder.vectors([prompt + text for text in texts], self._manifest.pooling)
+        return vectors if self.dim == self.width else unit(vectors[:, : self.dim])
 
     def verify(self) -> Verification:
         """Score the manifest's reference pairs; raise `ParityError` if the scores differ."""
@@ -89,3 +111,19 @@ class ArtifactEmbedder:
             np.array(alone, np.float64), crossed[None].astype(np.float64), indices
         )
         return compare_with_references(self._manifest, self._encoder.runtime, logits)
+
+
+def _fingerprint(manifest: Manifest, identity: Identity, limit: int) -> str:
+    weights = identity.weights
+    if weights is None:
+        weights = f"{manifest.base_model} {manifest.files[manifest.stages[0]][:16]}"
+    prompts = ""
+    if manifest.query_prompt or manifest.passage_prompt:
+        prompts = f" {manifest.query_prompt!r} {manifest.passage_prompt!r}"
+    return f"{weights} {manifest.pooling} {limit}{prompts}"
+
+
+def _checked_dim(dim: int, width: int, name: str) -> int:
+    if dim > width:
+        raise InputError(f"{name}#{dim}: its vectors have {width} numbers; name at most as many")
+    return dim

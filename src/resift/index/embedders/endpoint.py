@@ -74,13 +74,20 @@ class Endpoint:
     Requests to a server on this machine never go through a proxy, which could read them.
     """
 
-    def __init__(self, url: str, authorisation: Authorisation = Authorisation()) -> None:
+    def __init__(
+        self,
+        url: str,
+        authorisation: Authorisation = Authorisation(),
+        ca_file: str | None = None,
+    ) -> None:
         self.url = url
         self._secrets = [secret for secret in authorisation.secrets if secret]
         self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
         if authorisation.header:
             self._headers["Authorization"] = authorisation.header
-        self._client = HttpClient(use_proxies=not _is_loopback(urlsplit(url).hostname))
+        self._client = HttpClient(
+            use_proxies=not _is_loopback(urlsplit(url).hostname), ca_file=ca_file
+        )
 
     def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
         """Return the JSON of the response; raise `EmbedderError` if all tries fail."""

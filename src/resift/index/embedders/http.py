@@ -51,10 +51,11 @@ class HttpEmbedder:
         query: RetryLimits = QUERY,
     ) -> None:
         base, self._model, user = _parts(spec)
-        authorisation = authorise(urlsplit(base), user, settings or Settings())
+        settings = settings or Settings()
+        authorisation = authorise(urlsplit(base), user, settings)
         self.name = f"{base}#{self._model}"
         self.fingerprint = f"openai-compatible {self.name}"
-        self._endpoint = Endpoint(f"{base}/embeddings", authorisation)
+        self._endpoint = Endpoint(f"{base}/embeddings", authorisation, settings.ca_file)
         self._bulk, self._query = bulk, query
         self._dim: int | None = None
         self._lock = threading.Lock()
