@@ -8,6 +8,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -19,15 +20,26 @@ WAIT_S = 60.0
 
 
 class Terminal:
-    """``resift`` with a screen. `wait_for` searches what was printed after its last match."""
+    """``resift`` with a screen. `wait_for` searches what was printed after its last match.
 
-    def __init__(self, *arguments: object, rows: int = 40, columns: int = 100) -> None:
+    `program` is what runs instead; `variables` are added to the environment.
+    """
+
+    def __init__(
+        self,
+        *arguments: object,
+        rows: int = 40,
+        columns: int = 100,
+        program: str = PROGRAM,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._ours, theirs = pty.openpty()
         termios.tcsetwinsize(theirs, (rows, columns))
         self._modes = termios.tcgetattr(theirs)
         environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "", "LINES": ""}
+        environment |= variables or {}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *map(str, arguments)],
+            [sys.executable, "-c", program, *map(str, arguments)],
             stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True,
         )  # fmt: skip
         self._theirs = theirs

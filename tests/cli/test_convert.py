@@ -26,6 +26,14 @@ def test_a_bi_encoder_becomes_an_embedder_that_verifies(resift: Resift, tmp_path
     assert done.code == 0 and "8 reference cosines on" in done.out
 
 
+def test_prompts_of_an_embedder_are_given(resift: Resift, tmp_path: Path) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", prompts={"prompts": {"query": "ba "}})
+    prompts = ("--query-prompt", "", "--passage-prompt", "be ")
+    assert resift("convert", checkpoint, tmp_path / "out", "--fp32", *prompts).code == 0
+    manifest = load_artifact(tmp_path / "out").manifest
+    assert (manifest.query_prompt, manifest.passage_prompt) == ("", "be ")
+
+
 @pytest.mark.parametrize("label", ["neutral", "2"])
 def test_a_label_of_several_is_named(label: str, resift: Resift, tmp_path: Path) -> None:
     names = {"0": "contradiction", "1": "other", "2": "neutral"}

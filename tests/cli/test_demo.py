@@ -1,12 +1,18 @@
 """The demo runs end to end on real documents, says what it did, and a second run embeds nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from resift import Index, Reranker
 from resift.cli import demo
 from resift.cli.demo import SERVICES, operations, plain_text
+from resift.cli.demo_measures import compare, make_evaluator, operation_ids
+from resift.cli.demo_questions import RULE, questions, shown
+from resift.cli.demo_report import LEGEND
 from resift.errors import MissingExtra
+from resift.evaluation.measures import means, scores_by_rank
 
 pytest.importorskip("botocore")
 pytest.importorskip("lance")
@@ -29,20 +35,42 @@ def test_markup_becomes_text() -> None:
     assert plain_text("") == ""
 
 
+@pytest.mark.usefixtures("small_model")
 def test_a_second_demo_run_embeds_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "SERVICES", ("sqs", "kms"))
-    demo.demo(tmp_path)
-    first = capsys.readouterr().out
-    assert "passages embedded" in first
-    for question in demo.QUESTIONS:
-        assert question in first
-    assert "Amazon SQS: start message move" in first  # a table of 80 columns breaks after it
-    assert "first stage" in first and "reranked" in first and "score" in first
-    assert "resift index FOLDER --index my-index" in first
-    demo.demo(tmp_path)
-    assert ": 0 passages embedded, 2 files unchanged" in capsys.readouterr().out
+    judged = [each for each in questions() if each.services & {"kms", "sqs"}]
+    monkeypatch.setattr(demo, "SERVICES", ("sqs",))
+    monkeypatch.setattr(demo, "questions", lambda: judged)
+    demo.demo(tmp_path / "a b")
+    first = " ".join(capsys.readouterr().out.split())
+    assert "passages embedded" in first and RULE in first and " ".join(LEGEND.split()) in first
+    for question in shown(judged):
+        assert f"{question.id}: {question.text}" in first
+    assert f"All {len(judged)} judged questions, 30 candidates each" in first
+    assert "nDCG@10" in first and "success@3" in first
+    assert f"resift search \"a question\" --index '{tmp_path}/a b/index'" in first
+    demo.demo(tmp_path / "a b")
+    assert ": 0 passages embedded, 1 files unchanged" in " ".join(capsys.readouterr().out.split())
+
+
+def test_measures_are_those_of_searches_one_by_one(tmp_path: Path, joint_folder: Path) -> None:
+    (tmp_path / "documents").mkdir()
+    rows = [json.dumps(row) for row in operations("sqs")]
+    (tmp_path / "documents" / "rows.jsonl").write_text("\n".join(rows))
+    reranker = Reranker(joint_folder)
+    index = Index(tmp_path / "index", reranker=reranker)
+    index.sync(str(tmp_path / "documents"))
+    judged = [each for each in questions() if "sqs" in each.services]
+    evaluator, done = make_evaluator(judged), list[int]()
+    comparison = compare(index, reranker, judged, evaluator, done.append)
+    assert sum(done) == comparison.questions == len(judged)
+    for measured, is_reranked in ((comparison.before, False), (comparison.after, True)):
+        run = {
+            each.id: scores_by_rank(operation_ids(index.search(each.text, rerank=is_reranked)))
+            for each in judged
+        }
+        assert measured == pytest.approx(means(evaluator.per_query(run)))
 
 
 def test_without_botocore_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

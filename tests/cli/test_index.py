@@ -147,18 +147,49 @@ def test_options_are_remembered_shown_and_forgotten(resift: Resift, tmp_path: Pa
 def test_ignored_files_are_counted_by_kind(resift: Resift, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    for name in ("a.txt", "x.png", "y.PNG", "z.zip", "Makefile", "tab\t.md"):
+    for name in ("a.txt", "x.png", "y.PNG", "z.zip", "data", "tab\t.md"):
         (source / name).write_text("words")
     (source / "link.md").symlink_to("a.txt")
     done = resift("index", source, "--index", source / "index")
     assert "1 added, 0 changed, 0 deleted, 0 unchanged, 2 not indexed" in done.out
     lines = done.err.splitlines()
-    assert lines[-1] == "ignored files that are no documents: 2 .png, 1 .zip, 1 no suffix"
+    kinds = "4 files of kinds that are not read: .png 2, .zip 1, no suffix 1"
+    assert lines[-1] == f"{kinds}; --list-skipped names them"
     assert lines[0].endswith("link.md: a link, and links are followed only with --follow-links")
     assert lines[1].endswith("tab .md: its name has the control character '\\t': rename it")
     again = resift("index", source, "--index", source / "index")
-    assert again.err.splitlines()[-1].endswith(", 3 index")
+    assert f"{kinds}; folders that are not read: index 3; --list" in again.err.splitlines()[-1]
     assert "version 1" in again.out
+
+
+def test_list_skipped_names_each_file_with_its_reason(resift: Resift, tmp_path: Path) -> None:
+    source, uri = tmp_path / "source", tmp_path / "index"
+    packages = source / "web" / "node_modules" / "left-pad"
+    packages.mkdir(parents=True)
+    for name in ("a.txt", "x.png", "package-lock.json", "web/app.min.js"):
+        (source / name).write_text("words")
+    for name in ("index.js", "readme.md"):
+        (packages / name).write_text("words")
+    for number in range(30):
+        (source / f"empty-{number}.py").write_text("")
+    done = resift("index", source, "--index", uri, "--list-skipped")
+    lines = done.err.splitlines()
+    assert f"not read {source}/x.png: .png: not a kind of document that is read" in lines
+    assert f"skipped {source}/empty-29.py: empty file" in lines
+    (folder,) = [line for line in lines if "node_modules" in line]
+    assert folder.startswith(f"not read {source}/web/node_modules/: installed packages; --include")
+    assert len(lines) == 30 + 4
+    short = resift("index", source, "--index", uri).err.splitlines()
+    assert short[0].startswith("skipped 30 files, such as ") and short[0].endswith(": empty file")
+    assert short[1] == (
+        "3 files of kinds that are not read: .png 1, lock file 1, minified 1; "
+        "folders that are not read: node_modules 1; --list-skipped names them"
+    )
+    named = resift("index", source, "--index", uri, "--list-skipped", "--json")
+    assert [f"{source}/x.png", ".png"] in json.loads(named.out)["not_documents"]
+    assert "not_documents" not in json.loads(resift("index", source, "--index", uri, "--json").out)
+    both = resift("index", source, "--index", uri, "--include", "node_modules/", "--include", "*.*")
+    assert "2 added" in both.out
     followed = resift("index", source, "--index", source / "index", "--follow-links")
     assert "1 added" in followed.out
 
@@ -172,3 +203,16 @@ def test_token_states_are_computed_by_the_named_model(
     assert "no token states of a document alone" in resift(*options, "--model", joint_folder).error
     assert "no such model folder" in resift(*options, "--model", tmp_path / "absent").error
     assert "token states" in resift(*options, "--model", "bundled").out
+
+
+def test_a_language_is_chosen_for_a_new_index_and_shown(resift: Resift, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Die alten Häuser.")
+    index = ("--index", str(tmp_path / "index"))
+    resift("index", str(tmp_path), *index, "--language", "de")
+    (version,) = json.loads(resift("versions", *index, "--json").out)
+    assert version["analyser"] == {"name": "words", "language": "german", "rules": 1}
+    assert "Häuser" in resift("search", "haus", *index, "--mode", "lexical", "--no-rerank").out
+    refused = resift("index", str(tmp_path), *index, "--analyser", "trigrams")
+    assert "made with the analyser words for language german" in refused.error
+    unknown = resift("index", str(tmp_path), *index, "--language", "germann")
+    assert "perhaps german" in unknown.error

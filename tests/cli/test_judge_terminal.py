@@ -25,8 +25,8 @@ class Desk:
         self.folder = make_collection(folder)
         self.run = make_run(folder / "run.trec", RANKED)
 
-    def judge(self, **size: int) -> Terminal:
-        return Terminal("judge", self.folder, "--run", self.run, **size)
+    def judge(self, *, rows: int = 40, columns: int = 100) -> Terminal:
+        return Terminal("judge", self.folder, "--run", self.run, rows=rows, columns=columns)
 
     @property
     def grades(self) -> list[float]:

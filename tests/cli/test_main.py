@@ -108,3 +108,11 @@ def test_a_pipe_to_head_prints_no_error() -> None:
     done = subprocess.run(command, shell=True, input=lines, capture_output=True, timeout=120)
     assert json.loads(done.stdout)["rank"] == 1
     assert done.stderr == b""
+
+
+def test_reranking_needs_no_extra() -> None:
+    extras = "pathspec lance pyarrow obstore yaml Stemmer tree_sitter selectolax pypdfium2 fastapi"
+    code = f"import sys; sys.modules.update(dict.fromkeys({extras!r}.split())); {PROGRAM}"
+    command = [sys.executable, "-c", code, "rerank", "--query", "a cat", "--jsonl"]
+    done = subprocess.run(command, input=b"a cat\na dog\n", capture_output=True, timeout=120)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr

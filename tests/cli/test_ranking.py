@@ -11,17 +11,10 @@ from rich.text import Text
 
 from cli.command import Resift
 from resift import Explanation, Part, Reranker
-from resift.cli import ranking
+from resift.cli.best_sentences import best_sentence
 from resift.cli.output import console
-from resift.cli.ranking import (
-    RankingFormat,
-    best_sentence,
-    explained_text,
-    passage,
-    print_hits,
-    print_ranking,
-    source_line,
-)
+from resift.cli.passages import MAX_PATH, passage, source_line
+from resift.cli.ranking import RankingFormat, explained_text, print_hits, print_ranking
 from resift.types import Candidate, Citation, Hit, Ranking
 from search.stand_ins import Backwards
 
@@ -95,7 +88,7 @@ def test_the_source_line_has_path_page_row_and_heading() -> None:
     assert source_line(hit("x", uri="s3://a/b.csv", row=17)) == "s3://a/b.csv · row 17"
     assert source_line(hit("x")) == ""
     assert source_line(hit("x", doc_id="d/" * 200 + "end.md")).endswith("d/end.md")
-    assert len(source_line(hit("x", doc_id="d/" * 200 + "end.md"))) == ranking.MAX_PATH
+    assert len(source_line(hit("x", doc_id="d/" * 200 + "end.md"))) == MAX_PATH
     assert "\x1b" not in source_line(hit("x", doc_id="a\x1b[31m", heading="h\n\x07"))
 
 

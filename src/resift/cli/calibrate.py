@@ -19,7 +19,14 @@ from resift.cli.options import (
     open_first_stage,
     uncalibrated,
 )
-from resift.cli.output import console, print_json, print_status, print_table, progress
+from resift.cli.output import (
+    console,
+    print_json,
+    print_status,
+    print_table,
+    progress,
+    waiting,
+)
 from resift.errors import DatasetError, InputError, QueryError
 from resift.files import check_output, is_stdout
 from resift.types import DEPTH
@@ -74,7 +81,8 @@ def calibrate(
     if as_json and is_stdout(output):
         raise InputError(f"--output {output} and --json: both go to stdout; name a file")
     check_output(output, WHAT, is_calibration)
-    task = load_task(collection, qrels, relevant, None)
+    with waiting("reading the queries"):
+        task = load_task(collection, qrels, relevant, None)
     if not task.qrels:
         raise DatasetError(f"{collection}: no judgments: expected qrels.tsv in it, or --qrels FILE")
     reranker = Reranker(model, settings=uncalibrated())

@@ -1,11 +1,14 @@
 """``resift convert``: a transformers or sentence-transformers checkpoint → an artifact."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.output import console, errors
+from resift.cli.output import console, waiting
+
+if TYPE_CHECKING:
+    from resift.convert.output import Conversion
 
 
 def convert(
@@ -26,16 +29,20 @@ def convert(
         str | None,
         typer.Option(help="Name or number of the label that means relevance, of several."),
     ] = None,
+    query_prompt: Annotated[
+        str | None, typer.Option(help="Text before an embedder's queries, instead of its own.")
+    ] = None,
+    passage_prompt: Annotated[
+        str | None, typer.Option(help="Text before an embedder's passages, instead of its own.")
+    ] = None,
     fp32: Annotated[bool, typer.Option("--fp32", help="Keep float32 weights.")] = False,
 ) -> None:
     """Convert a cross-encoder or a bi-encoder to an artifact. Needs the hub extra."""
-    from rich.markup import escape
-
     from resift.extras import require
 
     layers = _layers(exits)
     convert_folder = require("resift.convert.convert", "hub").convert_folder
-    with errors.status(f"converting {escape(checkpoint)}"):
+    with waiting(f"converting {checkpoint}"):
         folder, commit = _folder(checkpoint, revision)
         result = convert_folder(
             folder,
@@ -46,7 +53,14 @@ def convert(
             int8=not fp32,
             exits=layers,
             label=label,
+            prompts=(query_prompt, passage_prompt),
         )
+    _print_conversion(result, out, layers)
+
+
+def _print_conversion(result: "Conversion", out: Path, layers: list[int]) -> None:
+    from rich.markup import escape
+
     numbers = "cosines" if result.similarity else "logits"
     console.print(
         f"{escape(str(out))}: {result.quantisation}; {numbers} within "
@@ -83,7 +97,7 @@ def _folder(checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
         return folder, None
     hub = require("resift.convert.hub", "hub")
     repository = hub.open_repository(checked_hub_id(checkpoint), revision)
-    return hub.fetch(repository, embedders=True), repository.commit
+    return hub.fetch(repository, None), repository.commit
 
 
 def _layers(exits: str | None) -> list[int]:

@@ -1,23 +1,29 @@
-"""``resift demo``: index and search real documents, and show the commands for your own.
+"""``resift demo``: index real documents, ask judged questions, and measure both stages.
 
 The documents are descriptions of the operations of AWS services, from the botocore package.
 """
 
 import json
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
 
-from resift.cli.index import print_skipped
+from resift.cli.demo_measures import compare, make_evaluator
+from resift.cli.demo_questions import RULE, Question, questions, shown
+from resift.cli.demo_report import LEGEND, is_success, print_comparison, print_question
 from resift.cli.options import Calibration, Model, settings_with
-from resift.cli.output import console, print_table, sync_progress
-from resift.cli.ranking import milliseconds, passage
-from resift.cli.streams import PASSAGE_TABLE
+from resift.cli.output import console, progress, sync_progress, waiting
+from resift.cli.skipped import print_skipped
+from resift.cli.symbols import encodable
 from resift.extras import require
-from resift.types import DEPTH, Hit, Ranking
+
+if TYPE_CHECKING:
+    from resift.search.index import Index
 
 SERVICES = (
     "acm apigateway athena autoscaling backup batch cloudformation cloudfront cloudtrail "
@@ -29,14 +35,13 @@ SERVICES = (
 ).split()
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 MIN_WORDS = 5  # excludes texts such as "(no documentation)"
-QUESTIONS = (
-    "keep an object from being deleted before a date",
-    "bring a file back from the cold archive",
-    "move messages that failed too often back to their queue",
-    "limit how many copies of my function run at once",
-    "wait before a deleted encryption key is really gone",
-)
-SHOWN = 3
+_COMMANDS = """\
+Ask these documents, or yours, in a folder or a bucket:
+
+  resift search "a question" --index {index}
+  resift index FOLDER --index my-index
+  resift index s3://BUCKET/DOCS --index s3://BUCKET/INDEX
+  resift rerank --query "a question" candidates.txt"""
 
 
 def demo(
@@ -47,40 +52,61 @@ def demo(
     model: Model = None,
     calibration: Calibration = None,
 ) -> None:
-    """Index the service documentation in the botocore package and ask it five questions."""
+    """Index the service documentation in the botocore package and ask it judged questions."""
+    from resift.rerank.reranker import Reranker
     from resift.search.index import Index
 
+    judged = questions()
+    evaluator = make_evaluator(judged)
     documents, index_folder = folder / "documents", folder / "index"
     count = write_documents(documents)
-    console.print(
+    _print(
         f"[bold]{count:,} operations of {len(SERVICES)} services[/], from the botocore package: "
-        f"{documents}",
-        highlight=False,
-        soft_wrap=True,
+        f"{escape(str(documents))}"
     )
-    index = Index(str(index_folder), settings=settings_with(model, calibration))
+    settings = settings_with(model, calibration)
+    reranker = Reranker(settings=settings)
+    index = Index(str(index_folder), settings=settings, reranker=reranker)
     with sync_progress() as show:
         report = index.sync(str(documents), show)
     print_skipped(report)
-    console.print(
+    _print(
         f"indexed in {report.seconds:.0f} s: {report.passages_embedded:,} passages embedded, "
-        f"{report.unchanged} files unchanged: {index_folder}\n",
-        highlight=False,
-        soft_wrap=True,
+        f"{report.unchanged} files unchanged: {escape(str(index_folder))}\n"
     )
-    index.search(QUESTIONS[0], top_n=1)  # loads the models, so that the times below exclude that
-    for question in QUESTIONS:
-        _show(index.search(question, top_n=DEPTH))
-    console.print(
-        "Now your own documents, a folder or a bucket:\n\n"
-        "  resift index FOLDER --index my-index          resift index s3://BUCKET/DOCS "
-        "--index s3://BUCKET/INDEX\n"
-        '  resift search "a question" --index my-index   resift rerank --query "a question" '
-        "candidates.txt",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+    _show_questions(index, judged)
+    with progress() as bar:
+        task = bar.add_task("all judged questions", total=len(judged), note="")
+        comparison = compare(
+            index, reranker, judged, evaluator, lambda done: bar.advance(task, done)
+        )
+    print_comparison(comparison)
+    _print(escape(_COMMANDS.format(index=shlex.quote(str(index_folder)))))
+
+
+def _show_questions(index: "Index", judged: Sequence[Question]) -> None:
+    """Search each of the shown questions with and without reranking, and print both orders."""
+    chosen = shown(judged)
+    _print(
+        f"{len(chosen)} of {len(judged)} judged questions, chosen without a look at any result: "
+        f"{escape(RULE)}.\n{encodable(LEGEND)}\n"
     )
+    with waiting("loading the models"):  # so that the times below exclude that
+        index.search(chosen[0].text)
+    successes = [0, 0]
+    for question in chosen:
+        before, after = index.search(question.text, rerank=False), index.search(question.text)
+        print_question(question, before, after)
+        successes[0] += is_success(question, before)
+        successes[1] += is_success(question, after)
+    _print(
+        f"Of these {len(chosen)}, with a judged operation in the first three: "
+        f"{successes[0]} before reranking, [bold]{successes[1]} after[/]\n"
+    )
+
+
+def _print(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True)
 
 
 def write_documents(folder: Path) -> int:
@@ -124,31 +150,3 @@ def plain_text(html: str) -> str:
     from resift.index.parsing.parse_html import parse_html
 
     return parse_html("operation.html", html.encode()).documents[0].text
-
-
-def _show(ranking: Ranking) -> None:
-    """Print first-stage order beside reranked order, the best passage, and timings."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    first_stage = sorted(ranking, key=lambda hit: hit.first_stage_rank)
-    table = Table(title=f"[bold]{escape(ranking.query)}[/]", title_justify="left", box=None)
-    table.add_column("")
-    table.add_column("first stage", ratio=1)
-    table.add_column("reranked", ratio=1)
-    table.add_column("moved", justify="right")
-    for rank, (before, after) in enumerate(zip(first_stage, ranking, strict=True), 1):
-        if rank > SHOWN:
-            break
-        table.add_row(str(rank), escape(before.title), escape(after.title), _moved(after))
-    print_table(table, PASSAGE_TABLE)
-    winner = Table(box=None, show_header=False, padding=(0, 0, 0, 2))
-    winner.add_row(passage(ranking.query, ranking[0]))
-    print_table(winner, PASSAGE_TABLE)
-    timings = ", ".join(milliseconds(ranking.receipt.timings_ms))
-    console.print(f"  [dim]{ranking.receipt.scored} passages read: {timings}[/]\n", soft_wrap=True)
-
-
-def _moved(hit: Hit) -> str:
-    gain = hit.first_stage_rank - hit.rank
-    return f"+{gain}" if gain > 0 else str(gain or "=")

@@ -22,7 +22,7 @@ from resift.cli.options import (
     refuse_pointless,
     uncalibrated,
 )
-from resift.cli.output import print_json, print_status, progress
+from resift.cli.output import print_json, print_status, progress, waiting
 from resift.errors import BelowFloor, InputError
 from resift.files import is_stdout
 from resift.settings import Settings
@@ -89,8 +89,9 @@ def evaluate(
     floor = _floor(fail_below)
     if html:
         check_page(html)
-    task = load_task(collection, qrels, relevant, queries)
-    systems = _load(_system_options(model, fusion_weight, long_documents.value, compare or []))
+    with waiting("reading the queries and loading the rerankers"):
+        task = load_task(collection, qrels, relevant, queries)
+        systems = _load(_system_options(model, fusion_weight, long_documents.value, compare or []))
     first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
     primary: tuple[float, float] | None
     if ablation and isinstance(first_stage, FromIndex):

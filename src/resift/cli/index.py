@@ -1,13 +1,14 @@
 """``resift index``: sync a folder or bucket of documents into an index."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
-from resift.cli.options import AsJson, IndexUri, Model, uncalibrated
+from resift.cli.options import AsJson, IndexUri, Model, refuse_pointless, uncalibrated
 from resift.cli.output import print_json, print_line, print_status, sync_progress
+from resift.cli.skipped import print_skipped, report_as_json
 
 if TYPE_CHECKING:
     from resift.cli.source_options import OptionChanges
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from resift.index.source_options import SourceOptions
     from resift.search.index import Index
 
-MAX_SKIPPED = 20  # names of skipped files that are printed
-
 
 def index(
-    source: Annotated[str, typer.Argument(help="Folder, file or s3:// prefix of documents.")],
+    source: Annotated[
+        str, typer.Argument(help="Folder, file, or s3://, gs://, az:// or public https:// prefix.")
+    ],
     uri: IndexUri,
     include: Annotated[
         list[str] | None, Option(help="Index only files that match this .gitignore pattern.")
@@ -48,7 +49,13 @@ def index(
         bool, Option("--forget", help="Start from the default options, not the remembered ones.")
     ] = False,
     embedder: Annotated[
-        str | None, Option(help="bundled, wordllama, a folder or URL#model.")
+        str | None, Option(help="bundled, wordllama, OWNER/NAME of a hub, a folder or URL#model.")
+    ] = None,
+    language: Annotated[
+        str | None, Option(help="Language of a new index, en or english, or none.  [default: en]")
+    ] = None,
+    analyser: Annotated[
+        str | None, Option(help="Terms of a new index: words, or trigrams for parts of words.")
     ] = None,
     token_states: Annotated[
         bool, Option("--token-states", help="Store token states: faster search, larger index.")
@@ -63,21 +70,51 @@ def index(
     unsafe_store: Annotated[
         bool, Option("--unsafe-store", help="Write even to a store that can lose writes.")
     ] = False,
+    every: Annotated[
+        str | None, Option(help="Sync again and again: every 30s, 5m, 2h, 1d, until it is ended.")
+    ] = None,
+    watch: Annotated[
+        bool, Option("--watch", help="Sync each time files in the local folder change.")
+    ] = False,
+    list_skipped: Annotated[
+        bool, Option("--list-skipped", help="Name each file that is not read, with the reason.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Index documents and publish them as a new version; later runs read only changed files.
 
-    Reads .txt .md .html .pdf .jsonl .csv .tsv .parquet, and office files with the extra office. The
-    index remembers the options for reading a source (files, columns, limits, links).
+    Reads text, Markdown, HTML, PDF, source code, JSON, XML, notebooks, mails, subtitles and tables,
+    and office files with the extra office. The index remembers the options for reading a source
+    (files, columns, limits, links).
     """
+    from resift.cli.follow import FollowOptions, RepeatedSync, follow_source, interval
     from resift.cli.source_options import OptionChanges
     from resift.search.index import Index
 
+    follow_options = FollowOptions(interval(every), watch)
+    if follow_options:
+        refuse_pointless(
+            "is for a single sync; leave it out with --every and --watch",
+            dry_run=dry_run,
+            allow_deletes=allow_deletes,
+            list_skipped=list_skipped,
+        )
     settings = uncalibrated(model)
-    target = Index(uri, settings=replace(settings, embedder=embedder or settings.embedder))
+    settings = replace(settings, embedder=embedder or settings.embedder)
+    target = Index(uri, settings=settings, language=language, analyser=analyser)
     changes = OptionChanges(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
+    if follow_options:
+        syncs = RepeatedSync(
+            target,
+            source,
+            lambda: _source_options(target, source, changes, forget),
+            token_states,
+            unsafe_store,
+        )
+        follow_source(syncs, follow_options, as_json)
+        return
     source_options = _source_options(target, source, changes, forget)
     if dry_run:
         plan = target.plan(
@@ -86,7 +123,7 @@ def index(
             token_states=token_states,
             allow_deletes=allow_deletes,
         )
-        _print_plan(plan, as_json)
+        _print_plan(plan, as_json, list_skipped)
         return
     with sync_progress() as show:
         report = target.sync(
@@ -97,7 +134,7 @@ def index(
             allow_unsafe=unsafe_store,
             allow_deletes=allow_deletes,
         )
-    _print_report(target, report, as_json)
+    _print_report(target, report, as_json, list_skipped)
 
 
 def _source_options(
@@ -123,11 +160,11 @@ def _source_options(
     return source_options
 
 
-def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
+def _print_plan(plan: "SyncPlan", as_json: bool, list_skipped: bool) -> None:
     if as_json:
-        print_json(asdict(plan))
+        print_json(report_as_json(plan, list_skipped))
         return
-    print_skipped(plan)
+    print_skipped(plan, list_skipped)
     about = "" if plan.sampled == plan.added + plan.changed else "about "
     without = ", without the embedding on a server" if plan.embeds_elsewhere else ""
     print_line(
@@ -140,11 +177,13 @@ def _print_plan(plan: "SyncPlan", as_json: bool) -> None:
         print_status(f"the sync would stop: {plan.refusal}")
 
 
-def _print_report(target: "Index", report: "SyncReport", as_json: bool) -> None:
+def _print_report(
+    target: "Index", report: "SyncReport", as_json: bool, list_skipped: bool
+) -> None:
     if as_json:
-        print_json(asdict(report))
+        print_json(report_as_json(report, list_skipped))
         return
-    print_skipped(report)
+    print_skipped(report, list_skipped)
     if report.other_sources:
         print_status(f"the index also holds {', '.join(report.other_sources)}")
     reused = f", {report.passages_reused:,} reused" if report.passages_reused else ""
@@ -168,18 +207,6 @@ def _token_states(report: "SyncReport") -> str:
     return (
         f"; token states: {report.precomputed_bytes / 1e6:.1f} MB, {size / 1e3:.0f} kB per passage"
     )
-
-
-def print_skipped(report: "SyncReport | SyncPlan") -> None:
-    """Print the skipped files and the reasons on stderr."""
-    partly = {*report.partly_read}
-    for uri, reason in report.skipped[:MAX_SKIPPED]:
-        print_status(f"{'note' if uri in partly else 'skipped'} {uri}: {reason}")
-    if len(report.skipped) > MAX_SKIPPED:
-        print_status(f"and {len(report.skipped) - MAX_SKIPPED:,} more; --json lists all")
-    if report.passed_over:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in report.passed_over.items())
-        print_status(f"ignored files that are no documents: {kinds}")
 
 
 def _duration(seconds: float) -> str:

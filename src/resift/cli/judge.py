@@ -14,7 +14,7 @@ from rich.text import Text
 
 from resift.cli.judge_text import harmless, marked
 from resift.cli.options import Model, refuse_pointless, uncalibrated
-from resift.cli.output import console, errors, print_status, printable
+from resift.cli.output import console, print_status, printable, waiting
 from resift.errors import InputError
 from resift.files import STDOUT as STDIN
 
@@ -150,7 +150,7 @@ def judge_in_terminal(session: "JudgingSession") -> None:
 
 def _show(session: "JudgingSession") -> bool:
     """Show the next item on a cleared screen; returns False if there is none."""
-    with errors.status("looking for candidates"):
+    with waiting("looking for candidates"):
         item = session.current()
     if item is None:
         return False

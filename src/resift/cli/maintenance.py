@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import print_json, print_line, print_status, print_table
+from resift.cli.output import print_json, print_line, print_status, print_table, waiting
 
 if TYPE_CHECKING:
     from resift.index.versions.record import Version
@@ -17,7 +17,8 @@ def versions(uri: IndexUri, as_json: AsJson = False) -> None:
     """List the versions of an index; searches use the last one."""
     from resift.search.index import Index
 
-    published = Index(uri).versions()
+    with waiting("reading the versions"):
+        published = Index(uri).versions()
     if as_json:
         print_json([_facts(version) for version in published])
         return
@@ -46,7 +47,8 @@ def rollback(
     """Publish an old version again as the newest; the next sync continues from it."""
     from resift.search.index import Index
 
-    version = Index(uri).rollback(number)
+    with waiting(f"going back to version {number}"):
+        version = Index(uri).rollback(number)
     if as_json:
         print_json(_facts(version))
         return
@@ -67,7 +69,8 @@ def cleanup(
     """Delete old versions, and the files that no other version needs."""
     from resift.search.index import Index
 
-    removed, freed = Index(uri).clean(keep=keep, older_than_days=older_than_days)
+    with waiting("deleting old versions"):
+        removed, freed = Index(uri).clean(keep=keep, older_than_days=older_than_days)
     if as_json:
         print_json({"removed": removed, "freed_bytes": freed})
         return
@@ -78,14 +81,15 @@ def cleanup(
 
 
 def doctor(
-    uri: Annotated[str, typer.Argument(help="Folder or s3:// prefix for an index.")],
+    uri: Annotated[str, typer.Argument(help="Folder, or s3://, gs:// or az:// prefix.")],
     as_json: AsJson = False,
 ) -> None:
     """Check whether a store guarantees what an index relies on. Exit 0: safe, 1: not."""
     from resift.index.storage.doctor import examine
     from resift.settings import Settings
 
-    diagnosis = examine(uri, Settings.load().storage)
+    with waiting(f"checking {uri}"):
+        diagnosis = examine(uri, Settings.load().storage)
     if as_json:
         print_json(asdict(diagnosis) | {"is_safe": diagnosis.is_safe, "verdict": diagnosis.verdict})
     else:

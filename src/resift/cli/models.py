@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resift.cli.options import AsJson
-from resift.cli.output import console, print_json, print_line, print_status, print_table
+from resift.cli.output import (
+    console,
+    print_json,
+    print_line,
+    print_status,
+    print_table,
+    waiting,
+)
 
 if TYPE_CHECKING:
     from resift.rerank.artifact import Manifest
@@ -61,13 +68,15 @@ def fetch(
 
     column = int(label) if label is not None and label.isdecimal() else label
     maker = require("resift.convert.make", "hub")
-    folder: Path = maker.make_from_hub(
-        checked_hub_id(name),
-        revision,
-        checked_label(column),
-        _models_folder(),
-        pin=revision is not None,
-    )
+    with waiting(f"fetching and converting {name}"):
+        folder: Path = maker.make_from_hub(
+            checked_hub_id(name),
+            revision,
+            checked_label(column),
+            _models_folder(),
+            pin=revision is not None,
+            use=None,
+        )
     manifest, size = load_artifact(folder).manifest, folder_size(folder)
     commit = folder.name.partition("-")[0]
     if as_json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from resift.cli.output import sync_progress
+from resift.cli.output import sync_progress, waiting
 from resift.errors import InputError
 from resift.settings import Settings
 
@@ -62,7 +62,7 @@ Models = Annotated[
 ]
 Indexes = Annotated[
     list[str] | None,
-    typer.Option("--index", help="Folder or s3:// URI of an index, or ALIAS=URI; may be repeated."),
+    typer.Option("--index", help="Folder or URI of an index, or ALIAS=URI; may be repeated."),
 ]
 Calibration = Annotated[
     Path | None, typer.Option(help="Calibration file that resift calibrate wrote for this model.")
@@ -77,6 +77,17 @@ QueryBudgetMs = Annotated[
 ]
 Exact = Annotated[
     bool, typer.Option("--exact", help="Run every candidate through all stages of the model.")
+]
+
+
+class Collapse(StrEnum):
+    """What hits are collapsed to."""
+
+    document = "document"
+
+
+CollapseTo = Annotated[
+    Collapse | None, typer.Option("--collapse", help="Show the best passage of each document.")
 ]
 ReadLong = Annotated[
     LongDocuments,
@@ -99,7 +110,7 @@ HitsAsJson = Annotated[
 ]
 AsLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per hit.")]
 
-IndexUri = Annotated[str, typer.Option("--index", help="Folder or s3:// URI of the index.")]
+IndexUri = Annotated[str, typer.Option("--index", help="Folder, or s3://, gs:// or az:// URI.")]
 
 
 def uncalibrated(model: str | None = None) -> Settings:
@@ -146,7 +157,8 @@ def open_first_stage(
         return FromIndex(Index(uri), mode.value, precomputer)
     folder = open_collection(path)
     if run:
-        return from_run(folder, read_run(run), run.name, depth)
+        with waiting("reading the run and its documents"):
+            return from_run(folder, read_run(run), run.name, depth)
     with sync_progress() as show:
         index, notes = index_corpus(folder, Settings.load(), show)
     return FromIndex(index, mode.value, precomputer, notes)

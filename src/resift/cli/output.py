@@ -1,16 +1,28 @@
 """Print results on stdout, progress and errors on stderr."""
 
 import logging
+import threading
 import traceback
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from resift.cli import as_json
 from resift.cli.streams import FIGURE_TABLE, PASSAGE_TABLE
@@ -23,6 +35,8 @@ console = Console(highlight=False)
 errors = Console(stderr=True)
 
 SNIPPET = 160  # characters
+BAR_AFTER_S = 2.0
+"""Seconds after which a progress bar appears; shorter work shows none."""
 
 
 def print_status(line: str, style: str | None = None) -> None:
@@ -98,18 +112,66 @@ def print_text(text: RenderableType) -> None:
     console.print(text, soft_wrap=console.width < PASSAGE_TABLE)
 
 
+class _TimeColumn(ProgressColumn):
+    """The time left; the time elapsed while the amount of work is unknown."""
+
+    max_refresh = 0.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._left, self._elapsed = TimeRemainingColumn(), TimeElapsedColumn()
+
+    def render(self, task: Task) -> Text:
+        return (self._elapsed if task.total is None else self._left).render(task)
+
+
+class _LateProgress(Progress):
+    """A `Progress` that appears `BAR_AFTER_S` after ``with`` began, unless the work is done."""
+
+    def __enter__(self) -> Self:
+        self._timer = threading.Timer(BAR_AFTER_S, self.start)
+        self._timer.daemon = True
+        if not self.disable:
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._timer.is_alive():  # it may be starting the bar just now
+            self._timer.join()
+        self.stop()
+
+
 def progress() -> Progress:
-    """A bar on stderr that disappears at the end; nothing if stderr is not a terminal."""
-    return Progress(
-        TextColumn("{task.description}"),
+    """A bar on stderr, for a ``with`` statement; it appears late and disappears at the end.
+
+    It shows the time left, or the time elapsed for a task without a total. Nothing is shown if
+    stderr is not a terminal, or is one that cannot redraw a line.
+    """
+    return _LateProgress(
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
+        _TimeColumn(),
         console=errors,
         transient=True,
-        disable=not errors.is_terminal,
+        redirect_stdout=console.is_terminal,  # else it would send a pipe's lines to stderr
+        disable=not errors.is_interactive,
     )
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A bar with the time elapsed, for work of unknown length: loading a model, one request."""
+    with progress() as bar:
+        bar.add_task(printable(what), total=None, note="")
+        yield
 
 
 @contextmanager

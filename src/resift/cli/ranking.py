@@ -1,9 +1,6 @@
 """Print a ranking: a table with sources and best sentences, JSON, explanations, the receipt."""
 
-import math
-import re
-import unicodedata
-from collections import Counter
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from resift.cli import as_json
+from resift.cli.best_sentences import best_sentences
+from resift.cli.hits import print_hits_for_people
+from resift.cli.marks import LANGUAGE
 from resift.cli.output import (
     print_json,
     print_line,
@@ -21,27 +21,17 @@ from resift.cli.output import (
     print_table,
     print_text,
     printable,
-    snippet,
 )
+from resift.cli.passages import passage
 from resift.cli.streams import PASSAGE_TABLE
 from resift.errors import InputError
 from resift.rerank.explain import make_comparison
-from resift.rerank.sentences import sentences
 from resift.types import Calibrated, Explanation, Hit, Part, Ranking
 
 ExplainOption = Annotated[
     int | None,
     typer.Option("--explain", metavar="N", help="Explain the positions of the first N hits."),
 ]
-
-MAX_PASSAGE = 240  # printed characters of a passage
-MAX_LEAD = 60  # printed characters before the best sentence
-MAX_PATH = 120  # characters of a path; its beginning is cut
-_MAX_SEARCHED = 20_000  # characters of a text that are searched for the best sentence
-_WORD = re.compile(r"[^\W_]+")
-_STEM = 5  # letters that "delete", "deleted" and "deletion" have in common
-_MAX_WEIGHT = 8  # of a word; its weight is its length, because long words are rare
-_SHORT = 100  # characters; the length of a shorter sentence hardly counts
 
 NUMBERED = 3  # parts of a hit whose effect is printed as a number
 STRONG, WEAK = 0.5, 0.15  # shares of the strongest effect: bold from the first, no colour below
@@ -56,14 +46,16 @@ CALIBRATIONS: Mapping[Calibrated, str] = {
 
 @dataclass(frozen=True, slots=True)
 class RankingFormat:
-    """How to print a ranking: as one JSON document, a JSON object per hit, or a table.
+    """How to print a ranking: as one JSON document, a JSON object per hit, or for people.
 
-    The first `explain` hits are explained. Raises `InputError` for options that exclude each other.
+    The first `explain` hits are explained. `budget_ms` is the call's: a terminal's best sentences
+    are chosen within the rest of it. Raises `InputError` for options that exclude each other.
     """
 
     as_json: bool = False
     as_lines: bool = False
     explain: int | None = None
+    budget_ms: float | None = None
 
     def __post_init__(self) -> None:
         count = self.explain
@@ -73,8 +65,11 @@ class RankingFormat:
             raise InputError(f"explain={count}: expected 1 hit or more")
 
 
-def print_ranking(ranking: Ranking, output: RankingFormat) -> None:
-    """Print a ranking in this format, with its first hits explained."""
+def print_ranking(ranking: Ranking, output: RankingFormat, language: str = LANGUAGE) -> None:
+    """Print a ranking in this format, with its first hits explained.
+
+    `language` is that of the query's words, whose stems are marked.
+    """
     explanations = _explanations(ranking, output.explain or 0)
     if ranking.abstained:
         print_status("no candidate is relevant enough: the best score is below --abstain-below")
@@ -87,7 +82,12 @@ def print_ranking(ranking: Ranking, output: RankingFormat) -> None:
         if ranking.receipt.partial:
             print_status(f"partial: {ranking.receipt.reason}")
     else:
-        print_hits(ranking)
+        if ranking.receipt.partial:
+            print_status(f"partial: {ranking.receipt.reason}", style="bold yellow")
+        if sys.stdout.isatty() and len(ranking):
+            _print_for_people(ranking, output.budget_ms, language)
+        else:
+            print_hits(ranking)
         _print_explanations(ranking, explanations)
 
 
@@ -101,6 +101,14 @@ def _explanations(ranking: Ranking, count: int) -> list[Explanation | None]:
         ranking.explain(index) if hit.status in readable else None
         for index, hit in enumerate(ranking[:count])
     ]
+
+
+def _print_for_people(ranking: Ranking, budget_ms: float | None, language: str) -> None:
+    total_ms = ranking.receipt.timings_ms.get("total", 0.0)
+    left_ms = None if budget_ms is None else budget_ms - total_ms
+    best, ms = best_sentences(ranking, left_ms)
+    print_hits_for_people(ranking, best, language)
+    print_status(f"{receipt_line(ranking)} · best sentences {ms:.0f} ms", style="dim")
 
 
 def print_hits(ranking: Ranking) -> None:
@@ -124,6 +132,7 @@ def receipt_line(ranking: Ranking) -> str:
     """The receipt as one line: scored candidates, model, timings, and exceptions."""
     receipt = ranking.receipt
     parts = [
+        f"partial: {receipt.reason}" if receipt.partial else "",
         f"{receipt.scored} of {receipt.depth} scored",
         f"{receipt.tokens:,} tokens",
         f"{receipt.model} on {receipt.runtime}",
@@ -147,92 +156,18 @@ def receipt_line(ranking: Ranking) -> str:
         (receipt.feedback_weight, f"feedback weight {receipt.feedback_weight:g}"),
         (receipt.scored, CALIBRATIONS[receipt.calibration]),
         (receipt.below_min_score, f"{receipt.below_min_score} below min_score"),
+        (receipt.collapsed, f"{receipt.collapsed} further passages of the same documents"),
         (receipt.version is not None, f"version {receipt.version}"),
         (receipt.requests, f"{receipt.requests} requests, {receipt.bytes / 1e6:.1f} MB"),
     )
     parts += [part for is_shown, part in optional if is_shown]
     parts += receipt.notes
-    if receipt.partial:
-        parts.append(f"partial: {receipt.reason}")
     return " · ".join(part for part in parts if part)
 
 
 def milliseconds(timings_ms: Mapping[str, float]) -> Sequence[str]:
     """Timings of 0.5 ms or more."""
     return [f"{name} {ms:.0f} ms" for name, ms in timings_ms.items() if ms >= 0.5]
-
-
-def passage(query: str, hit: Hit) -> Text:
-    """Title, part of the text with the best sentence in bold, and source."""
-    text = Text()
-    title = snippet(str(hit.title or ""), MAX_PATH)
-    if title:
-        text.append(title, "underline").append("\n")
-    text.append_text(_excerpt(query, hit.text if isinstance(hit.text, str) else ""))
-    source = source_line(hit)
-    return text.append(f"\n{source}", "dim") if source else text
-
-
-def source_line(hit: Hit) -> str:
-    """The path, page, row and heading that a hit's citation has."""
-    citation = hit.citation
-    if citation is None:
-        return ""
-    path = printable(citation.doc_id or citation.uri)
-    parts = [path if len(path) <= MAX_PATH else f"…{path[1 - MAX_PATH :]}"]
-    for name, number in (("page", citation.page), ("row", citation.row)):
-        if number is not None:
-            parts.append(f"{name} {number}")
-    parts.append(snippet(citation.heading, MAX_PATH))
-    return " · ".join(part for part in parts if part)
-
-
-def _excerpt(query: str, text: str) -> Text:
-    best = best_sentence(query, text)
-    if best is None:
-        return Text(snippet(text, MAX_PASSAGE))
-    start, end = best
-    begin = max(start - MAX_LEAD, 0)
-    begin = begin if begin == 0 else text.find(" ", begin, start) + 1 or start
-    sentence = snippet(text[start:end], MAX_PASSAGE)
-    lead = " ".join(printable(text[begin:start]).split())
-    rest = MAX_PASSAGE - len(sentence) - len(lead)
-    excerpt = Text("… " if begin else "")
-    excerpt.append(f"{lead} " if lead else "").append(sentence, "bold")
-    if rest > 1 and (after := snippet(text[end:], rest)):
-        excerpt.append(f" {after}")
-    return excerpt
-
-
-def best_sentence(query: str, text: str) -> tuple[int, int] | None:
-    """``(start, end)`` of the sentence that shares most words with a query, or None.
-
-    Long words weigh more than short words, words in few sentences more than words in many, and the
-    weight of a sentence is divided by the root of its length. The first of equals wins.
-    """
-    query_terms = _terms(query)
-    spans = sentences(text[:_MAX_SEARCHED], max_parts=_MAX_SEARCHED)
-    shared = [query_terms & _terms(text[start:end]) for start, end in spans]
-    frequency = Counter(term for terms in shared for term in terms)
-    best, best_weight = None, 0.0
-    for (start, end), terms in zip(spans, shared, strict=True):
-        weight = sum(min(len(term), _MAX_WEIGHT) / frequency[term] for term in terms)
-        weight /= math.sqrt(_SHORT + end - start)
-        if weight > best_weight:
-            best, best_weight = (start, end), weight
-    return best
-
-
-def _terms(text: str) -> set[str]:
-    """Lower-case words, cut to stems; for scripts without spaces, single characters."""
-    terms: set[str] = set()
-    for match in _WORD.finditer(text.casefold()):
-        word = match.group()
-        if unicodedata.east_asian_width(word[0]) in "WF":
-            terms.update(word)
-        else:
-            terms.add(word[:_STEM])
-    return terms
 
 
 def _print_explanations(ranking: Ranking, explanations: list[Explanation | None]) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from resift.cli import options, streams
-from resift.cli.output import plain_warnings, print_status
+from resift.cli.output import plain_warnings, print_status, waiting
 from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.errors import InputError
 from resift.files import reason
@@ -54,10 +54,10 @@ def rerank(
     """Rerank lines: plain text, or JSON objects with "text" and optional "id", "title", "score"."""
     from resift.rerank.reranker import Reranker
 
-    output = RankingFormat(as_json, as_lines, explain)
+    output = RankingFormat(as_json, as_lines, explain, budget_ms)
     candidates = list(read_candidates(file, text_field))
-    reranker = Reranker(model, calibration=calibration)
-    with plain_warnings():
+    with waiting(f"reranking {len(candidates):,} candidates"), plain_warnings():
+        reranker = Reranker(model, calibration=calibration)
         ranking = reranker.rank(
             query,
             candidates,

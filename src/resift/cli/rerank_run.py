@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resift.cli import options
-from resift.cli.output import print_json, print_status, progress
+from resift.cli.output import print_json, print_status, progress, waiting
 from resift.errors import InputError, QueryError
 from resift.files import STDOUT, check_output, is_stdout
 from resift.types import Ranking, Receipt
@@ -46,8 +46,9 @@ def rerank_run(
     check_output(output, KIND, is_written_run)
     if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):
         raise InputError(f"{output}: is the input run; name another file")
-    reranker = Reranker(model, settings=options.uncalibrated())
-    job = prepare(open_collection(collection), read_run(run), depth, str(run))
+    with waiting("reading the run and its documents"):
+        reranker = Reranker(model, settings=options.uncalibrated())
+        job = prepare(open_collection(collection), read_run(run), depth, str(run))
     for note in job.notes:
         print_status(f"note: {note}")
     summary = RunSummary(job)

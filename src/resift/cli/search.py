@@ -1,13 +1,19 @@
 """``resift search``: search an index in two stages."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resift.cli import options
-from resift.cli.output import plain_warnings
+from resift.cli.context import ContextFormat, ContextTokens, Tokenizer, print_context
+from resift.cli.hit_files import check_open, open_hit
+from resift.cli.marks import LANGUAGE
+from resift.cli.output import plain_warnings, waiting
 from resift.cli.ranking import ExplainOption, RankingFormat, print_ranking
 from resift.types import DEPTH
+
+if TYPE_CHECKING:
+    from resift.search.index import Index
 
 
 def search(
@@ -35,7 +41,14 @@ def search(
     min_score: options.MinScore = None,
     abstain_below: options.Abstain = None,
     long_documents: options.ReadLong = options.LongDocuments.cut,
+    collapse: options.CollapseTo = None,
+    context: ContextTokens = None,
+    tokenizer: Tokenizer = None,
     explain: ExplainOption = None,
+    open_rank: Annotated[
+        int | None,
+        typer.Option("--open", metavar="N", help="Open the file of hit N in the system's viewer."),
+    ] = None,
     as_json: options.HitsAsJson = False,
     as_lines: options.AsLines = False,
 ) -> None:
@@ -58,9 +71,11 @@ def search(
             long_documents=None if long_documents == "cut" else long_documents,
             **rank_options,
         )
-    output = RankingFormat(as_json, as_lines, explain)
+    output = RankingFormat(as_json, as_lines, explain, budget_ms)
+    check_open(open_rank)
+    packed = ContextFormat(context, tokenizer, as_json, as_lines, explain)
     index = Index(uri, version=version, settings=options.settings_with(model, calibration))
-    with plain_warnings():
+    with plain_warnings(), waiting("searching"):
         if checked_budget(budget_ms) is not None:
             # The budget excludes the time to load the models.
             index.load(mode.value, rerank=not no_rerank)
@@ -74,6 +89,17 @@ def search(
             where=where,
             max_requests=max_requests,
             long_documents=long_documents.value,
+            collapse=None if collapse is None else "document",
             **rank_options,
         )
-    print_ranking(ranking, output)
+    if context is None:
+        print_ranking(ranking, output, _language(index))
+    else:
+        print_context(ranking, packed)
+    if open_rank is not None:
+        open_hit(ranking, open_rank)
+
+
+def _language(index: "Index") -> str:
+    """The language of the stems in the version that was searched."""
+    return index.opened.analyser.language if index.opened else LANGUAGE

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from resift.cli.output import console, errors
+from resift.cli.output import console, errors, waiting
 
 
 def train(
@@ -43,7 +43,8 @@ def train(
     def progress(text: str) -> None:
         errors.print(text, markup=False)
 
-    tuned = fine_tune(pairs, base, out, work, progress, epochs)
+    with waiting("training"):
+        tuned = fine_tune(pairs, base, out, work, progress, epochs)
     console.print(
         f"{escape(str(out))}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
         f"{tuned.base:.4f} before; trained on {tuned.queries} queries",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from resift.cli.options import AsJson, Model
-from resift.cli.output import console, print_json
+from resift.cli.output import console, print_json, waiting
 from resift.errors import InputError
 from resift.settings import Settings
 
@@ -29,9 +29,10 @@ def verify(
     if folder is not None and model is not None:
         raise InputError(f"{folder} and --model {model}: expected one of them; leave one out")
     name = folder or model or Settings.load().model
-    artifact = resolve(name)
-    is_embedder = load_artifact(artifact).manifest.kind == "embedder"
-    result = _verify_embedder(artifact) if is_embedder else _verify_reranker(name)
+    with waiting("verifying the model"):
+        artifact = resolve(name)
+        is_embedder = load_artifact(artifact).manifest.kind == "embedder"
+        result = _verify_embedder(artifact) if is_embedder else _verify_reranker(name)
     if as_json:
         print_json(asdict(result))
         return

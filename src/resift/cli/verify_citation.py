@@ -10,7 +10,7 @@ import typer
 
 from resift.cli import streams
 from resift.cli.options import AsJson, IndexUri
-from resift.cli.output import print_json, print_line
+from resift.cli.output import print_json, print_line, waiting
 from resift.errors import InputError
 from resift.files import reason
 from resift.index.citation import Verdict
@@ -38,13 +38,16 @@ def verify_citation(
 ) -> None:
     """Read the sources of passages again and print a verdict for each; exit 1 if one fails.
 
-    A hit is verified by its text, position and ETag; an id by the passage in the index.
+    A hit, or a source of a context, is verified by its text, position and ETag; an id by the
+    passage in the index.
     """
     from resift.search.index import Index
 
     index = Index(uri, version=version)
     items = [item for argument in passages for item in _items(argument)]
-    checked = iter(index.verify_citations(item for item in items if not isinstance(item, Verdict)))
+    citations = [item for item in items if not isinstance(item, Verdict)]
+    with waiting(f"reading the sources of {len(citations):,} passages"):
+        checked = iter(index.verify_citations(citations))
     verdicts = [item if isinstance(item, Verdict) else next(checked) for item in items]
     if as_json:
         print_json([asdict(verdict) for verdict in verdicts])
@@ -89,9 +92,16 @@ def _line(line: bytes, name: str) -> Iterator[Item]:
 
 
 def _hits(value: Any, name: str) -> Iterator[Item]:
-    """Yield the hits of a JSON value: a search's document, a list of hits, or one hit."""
+    """Yield the hits of a JSON value: a search's document, a context, a list of hits, or a hit.
+
+    Of a document with a context, its sources follow the hits.
+    """
     if isinstance(value, dict) and isinstance(value.get("hits"), list):
-        value = value["hits"]
+        context = value.get("context")
+        sources = context.get("sources") if isinstance(context, dict) else None
+        value = [*value["hits"], *(sources if isinstance(sources, list) else [])]
+    elif isinstance(value, dict) and isinstance(value.get("sources"), list):
+        value = value["sources"]
     if isinstance(value, list):
         for number, hit in enumerate(value, start=1):
             yield from _hit(hit, f"{name}, hit {number}")
