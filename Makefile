@@ -30,7 +30,7 @@ model: $(VENV)/dev
 
 lock:
 	$(COMPILE) --extra demo --group build -o locks/demo.txt
-	$(COMPILE) --extra all --extra aws --extra demo --extra hub --extra office --extra onnxruntime --extra wordllama --group build --group dev -o locks/dev.txt
+	$(COMPILE) --extra all --extra aws --extra az --extra demo --extra gs --extra hub --extra office --extra onnxruntime --extra wordllama --group build --group dev -o locks/dev.txt
 	$(COMPILE) --extra aws --extra hub --extra index --extra mcp --extra serve --group build --constraint locks/dev.txt -o locks/serve.txt
 
 $(VENV)/demo $(VENV)/dev: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python

@@ -4,7 +4,7 @@
 
 Collections are BEIR folders with ``run.bm25.txt.gz`` and ``qrels.tsv``. Documents are cut into
 passages as by `Index.sync` and embedded; a document counts once, at its best passage. The exact
-dense top 100 and the BM25 run are fused as in `search`; the figure is Recall@100 of the fused list.
+dense top 100 and the BM25 run are fused by their ranks; the figure is Recall@100 of the fused list.
 Speed is the median of three interleaved rounds on a sample of all passages, on all cores. `--also`
 adds any value of RESIFT_EMBEDDER, such as the bundled model in float32 (``make model`` writes it to
 ``.model/float32``). The cosine is with the vectors of the first row, for vectors of that length.
@@ -28,6 +28,7 @@ from typing import Any
 import ir_measures
 import numpy as np
 from checkpoint import WORK, encoder_folder
+from fusion import reciprocal_rank_fusion
 from ir_measures import R
 from numpy.typing import NDArray
 
@@ -36,7 +37,6 @@ from resift.evaluation.trec import read_run
 from resift.index.embed import Embedder, open_embedder
 from resift.index.parsing.chunking import chunk, token_starts
 from resift.index.parsing.documents import Section
-from resift.search.retrieval import reciprocal_rank_fusion
 from resift.settings import Settings
 
 DEPTH = 100

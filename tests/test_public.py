@@ -27,11 +27,12 @@ ERRORS = """
 """.split()
 
 NAMES = """
-    Basis Calibrated Candidate Citation CitationStatus Columns Comparison Document DocumentLike
-    Embedder Explainer Explanation Globs Hit Index LongDocuments Mode ModelCheck ParseLimits Part
-    Precomputed Precomputer Progress ProgressCallback Ranker Ranking Receipt Reranker Retrieved
-    ScoredCandidates Settings SourceOptions Status StorageSettings SyncPlan SyncReport
-    VectorIndex Verdict Verification Version
+    AnalyserSpec AzSettings Basis Calibrated Candidate Citation CitationStatus Cited Collapse
+    Columns Comparison Context ContextOrder ContextSource Document DocumentLike Embedder
+    Explainer Explanation Globs GsSettings Hit Index LongDocuments Mode ModelCheck ParseLimits
+    Part PassageReader Precomputed Precomputer Progress ProgressCallback Ranker Ranking Receipt
+    Reranker Retrieved ScoredCandidates Settings SourceOptions Status StorageSettings
+    SyncFailure SyncPlan SyncReport VectorIndex Verdict Verification Version
 """.split()
 
 

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
         Vanished,
         VersionGone,
     )
-    from resift.index.citation import CitationStatus, Verdict
+    from resift.index.analysis.spec import AnalyserSpec
+    from resift.index.citation import CitationStatus, Cited, Verdict
     from resift.index.embed import Embedder, Precomputer
+    from resift.index.follow import SyncFailure
     from resift.index.parsing.options import Columns, ParseLimits
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
@@ -50,15 +52,18 @@ if TYPE_CHECKING:
     from resift.rerank.verify import ModelCheck, Verification
     from resift.search.components import Ranker
     from resift.search.index import Index
-    from resift.search.options import Mode
+    from resift.search.options import Collapse, Mode
     from resift.search.retrieval import Retrieved
-    from resift.settings import Settings, StorageSettings
+    from resift.settings import AzSettings, GsSettings, Settings, StorageSettings
     from resift.types import (
         Basis,
         Calibrated,
         Candidate,
         Citation,
         Comparison,
+        Context,
+        ContextOrder,
+        ContextSource,
         Document,
         DocumentLike,
         Explainer,
@@ -66,6 +71,7 @@ if TYPE_CHECKING:
         Hit,
         LongDocuments,
         Part,
+        PassageReader,
         Precomputed,
         Ranking,
         Receipt,
@@ -78,11 +84,13 @@ _MODULES = {
     "ModelNotFound NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
     "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
     "Vanished VersionGone",
-    "index.citation": "CitationStatus Verdict",
+    "index.analysis.spec": "AnalyserSpec",
+    "index.citation": "CitationStatus Cited Verdict",
     "index.embed": "Embedder Precomputer",
     "index.parsing.options": "Columns ParseLimits",
     "index.sources.patterns": "Globs",
     "index.plan": "SyncPlan",
+    "index.follow": "SyncFailure",
     "index.report": "SyncReport",
     "index.run": "Progress ProgressCallback",
     "index.source_options": "SourceOptions",
@@ -92,29 +100,30 @@ _MODULES = {
     "rerank.verify": "ModelCheck Verification",
     "search.components": "Ranker",
     "search.index": "Index",
-    "search.options": "Mode",
+    "search.options": "Collapse Mode",
     "search.retrieval": "Retrieved",
-    "settings": "Settings StorageSettings",
-    "types": "Basis Calibrated Candidate Citation Comparison Document DocumentLike Explainer "
-    "Explanation Hit LongDocuments Part Precomputed Ranking Receipt Status",
+    "settings": "AzSettings GsSettings Settings StorageSettings",
+    "types": "Basis Calibrated Candidate Citation Comparison Context ContextOrder ContextSource "
+    "Document DocumentLike Explainer Explanation Hit LongDocuments Part PassageReader Precomputed "
+    "Ranking Receipt Status",
 }
 """Where each public name is defined; the module is imported when the name is first used."""
 
 _HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "ArtifactError", "Basis", "BelowFloor", "Calibrated", "CalibrationError", "Candidate",
-    "Citation", "CitationStatus", "Columns", "Comparison", "DatasetError", "Document",
-    "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "Hit",
-    "HubError", "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError",
-    "LongDocuments",
-    "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
-    "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part", "Precomputed",
-    "Precomputer", "Progress", "ProgressCallback", "QueryError", "Ranker", "Ranking", "Receipt",
-    "Reranker", "RerankerClosed", "ResiftError", "Retrieved", "RuntimeFailure",
-    "ScoredCandidates", "Settings", "SettingsError", "SourceError", "SourceLost",
-    "SourceOptions", "Status", "StorageSettings", "StoreError", "SyncPlan", "SyncReport",
-    "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification",
+    "AnalyserSpec", "ArtifactError", "AzSettings", "Basis", "BelowFloor", "Calibrated",
+    "CalibrationError", "Candidate", "Citation", "CitationStatus", "Cited", "Collapse", "Columns",
+    "Comparison", "Context", "ContextOrder", "ContextSource", "DatasetError", "Document",
+    "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "GsSettings",
+    "Hit", "HubError", "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError",
+    "LongDocuments", "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError",
+    "ModelNotFound", "NoCopy", "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part",
+    "PassageReader", "Precomputed", "Precomputer", "Progress", "ProgressCallback", "QueryError",
+    "Ranker", "Ranking", "Receipt", "Reranker", "RerankerClosed", "ResiftError", "Retrieved",
+    "RuntimeFailure", "ScoredCandidates", "Settings", "SettingsError", "SourceError", "SourceLost",
+    "SourceOptions", "Status", "StorageSettings", "StoreError", "SyncFailure", "SyncPlan",
+    "SyncReport", "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification",
     "Version", "VersionGone",
 ]  # fmt: skip
 

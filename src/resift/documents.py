@@ -36,8 +36,9 @@ class Citation:
     """The source of a passage of an index.
 
     The text is characters `start` to `end` of the document `doc_id` in the object at `uri`, whose
-    ETag was `etag` when it was read. `row` is the line or row in the file and
-    `page` the page, both from 1.
+    ETag was `etag` when it was read. `row` is the line or row in the file of a document that is
+    one of its rows, `page` the page, and `line` the line in which the passage of a text file or of
+    code begins, all from 1.
     """
 
     uri: str
@@ -49,6 +50,7 @@ class Citation:
     heading: str = ""
     page: int | None = None
     row: int | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

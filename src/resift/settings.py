@@ -12,7 +12,8 @@
     cache_file = "/var/pairs.db"    # RESIFT_CACHE_FILE: keeps scores between processes; any other
                                     # kind of file there is left alone
 
-    embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a folder, https://host/v1#model
+    embedder = "bundled"            # RESIFT_EMBEDDER: or wordllama, a hub id such as
+                                    # "intfloat/e5-small-v2", a folder, https://host/v1#model
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names
     openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
 
@@ -21,6 +22,9 @@
                                     # is set, s3:// indexes are copied to it, and searches read
                                     # the copy
     cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are not copied
+
+    ca_file = "/etc/ssl/corp.pem"   # RESIFT_CA_FILE, AWS_CA_BUNDLE: certificates of authorities
+                                    # to trust beside the system's, by stores and the embedder
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
@@ -35,6 +39,24 @@
     server_side_encryption = "aws:kms"   # AWS_SERVER_SIDE_ENCRYPTION: AES256 or aws:kms
     kms_key_id = "arn:aws:kms:..."       # AWS_SSE_KMS_KEY_ID: by default the account's key
     bucket_key = true                    # AWS_SSE_BUCKET_KEY_ENABLED: fewer KMS requests
+
+    [storage.gs]                    # for gs:// URIs; extra gs
+    credentials_file = "/keys/sa.json"   # GOOGLE_APPLICATION_CREDENTIALS; else Google's defaults
+    credentials_json = "{...}"           # GOOGLE_SERVICE_ACCOUNT_KEY: the content of such a file
+    endpoint = "http://127.0.0.1:4443"   # STORAGE_EMULATOR_HOST
+    skip_signature = true                # GOOGLE_SKIP_SIGNATURE: for public buckets
+
+    [storage.az]                    # for az:// and abfss:// URIs
+    account_name = "docs"                # AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT
+    account_key = "..."                  # AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_KEY
+    sas_token = "sv=..."                 # AZURE_STORAGE_SAS_TOKEN
+    connection_string = "..."            # AZURE_STORAGE_CONNECTION_STRING
+    endpoint = "https://..."             # AZURE_STORAGE_ENDPOINT: with the account in its path
+    skip_signature = true                # AZURE_SKIP_SIGNATURE: for public containers
+
+    [storage."s3://other-bucket"]   # for URIs below this one, before all of the above
+    region = "us-east-1"
+    profile = "other"
 """
 
 import difflib
@@ -42,12 +64,17 @@ import logging
 import os
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from resift.errors import InputError, SettingsError, shown
 from resift.files import from_home, read_regular, reason
+from resift.setting_values import secret, text
+from resift.storage_settings import AzSettings as AzSettings
+from resift.storage_settings import GsSettings as GsSettings
+from resift.storage_settings import StorageSettings as StorageSettings
+from resift.storage_settings import read_storage
 
 _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
@@ -61,26 +88,11 @@ _ENVIRONMENT = {
     "embedder": ("RESIFT_EMBEDDER",),
     "cache_dir": ("RESIFT_CACHE_DIR",),
     "cache_gb": ("RESIFT_CACHE_GB",),
+    "ca_file": ("RESIFT_CA_FILE", "AWS_CA_BUNDLE"),
     "embedder_key": ("RESIFT_EMBEDDER_KEY",),
     "openai_key": ("OPENAI_API_KEY",),
 }
-_STORAGE_ENVIRONMENT = {
-    "endpoint": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
-    "region": ("AWS_REGION", "AWS_DEFAULT_REGION"),
-    "access_key_id": ("AWS_ACCESS_KEY_ID",),
-    "secret_access_key": ("AWS_SECRET_ACCESS_KEY",),
-    "session_token": ("AWS_SESSION_TOKEN",),
-    "profile": ("AWS_PROFILE", "AWS_DEFAULT_PROFILE"),
-    "skip_signature": ("AWS_SKIP_SIGNATURE",),
-    "virtual_hosted": ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST",),
-    "server_side_encryption": ("AWS_SERVER_SIDE_ENCRYPTION",),
-    "kms_key_id": ("AWS_SSE_KMS_KEY_ID",),
-    "bucket_key": ("AWS_SSE_BUCKET_KEY_ENABLED",),
-}
-_FLAGS = ("virtual_hosted", "bucket_key", "skip_signature")
-_SECRETS = ("access_key_id", "secret_access_key", "session_token")
 RUNTIMES = ("openvino", "onnxruntime")
-ENCRYPTIONS = ("AES256", "aws:kms")
 MIN_MEMORY_MB = 256
 MAX_COUNT = 1_000_000_000
 """The limit of all counts: a larger one is a mistake, and runtimes do not accept it."""
@@ -91,63 +103,6 @@ _FILE_VARIABLE = "RESIFT_CONFIG"
 _OTHER_VARIABLES = (_FILE_VARIABLE, "RESIFT_DEBUG")
 
 _log = logging.getLogger("resift")
-
-
-@dataclass(frozen=True, slots=True)
-class StorageSettings:
-    """Access to ``s3://`` URIs. None means the default of the S3 client.
-
-    Flags may be text, as in environment variables. Raises `SettingsError` for invalid values.
-    """
-
-    endpoint: str | None = None
-    region: str | None = None
-    access_key_id: str | None = field(default=None, repr=False)
-    secret_access_key: str | None = field(default=None, repr=False)
-    session_token: str | None = field(default=None, repr=False)
-    profile: str | None = None
-    virtual_hosted: bool = False
-    server_side_encryption: str | None = None
-    kms_key_id: str | None = None
-    bucket_key: bool = False
-    skip_signature: bool = False
-
-    def __post_init__(self) -> None:
-        for name in _STORAGE_ENVIRONMENT:
-            check = _flag if name in _FLAGS else _secret if name in _SECRETS else _text
-            object.__setattr__(self, name, check(f"storage.{name}", getattr(self, name)))
-        encryption = self.server_side_encryption
-        if encryption not in (None, *ENCRYPTIONS):
-            raise SettingsError(
-                f"storage.server_side_encryption={shown(encryption)}: "
-                f"expected one of {', '.join(ENCRYPTIONS)}"
-            )
-        for name in ("kms_key_id", "bucket_key"):
-            if getattr(self, name) and encryption != "aws:kms":
-                raise SettingsError(
-                    f"storage.{name}: expected server_side_encryption = 'aws:kms' too"
-                )
-
-    def options(self) -> dict[str, str]:
-        """The object_store configuration, for obstore and Lance; no keys if `skip_signature`."""
-        keys = {
-            "aws_access_key_id": self.access_key_id,
-            "aws_secret_access_key": self.secret_access_key,
-            "aws_session_token": self.session_token,
-        }
-        named = {
-            "aws_endpoint": self.endpoint,
-            "aws_region": self.region,
-            **({"aws_skip_signature": "true"} if self.skip_signature else keys),
-            "aws_virtual_hosted_style_request": "true" if self.virtual_hosted else None,
-            "aws_server_side_encryption": self.server_side_encryption,
-            "aws_sse_kms_key_id": self.kms_key_id,
-            "aws_sse_bucket_key_enabled": "true" if self.bucket_key else None,
-        }
-        options = {key: value for key, value in named.items() if value}
-        if self.endpoint and self.endpoint.startswith("http://"):
-            options["allow_http"] = "true"
-        return options
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +123,7 @@ class Settings:
     state_cache_mb: int = 0
     cache_dir: str | None = None
     cache_gb: int = 10
+    ca_file: str | None = None
     storage: StorageSettings = field(default_factory=StorageSettings)
     embedder: str | None = field(default=None, repr=False)  # a URL may name a password
     embedder_key: str | None = field(default=None, repr=False)
@@ -187,6 +143,8 @@ class Settings:
             except SettingsError as error:
                 source = f" (from {self.origins[name]})" if name in self.origins else ""
                 raise SettingsError(f"{error}{source}") from None
+        if self.ca_file and not self.storage.ca_file:
+            object.__setattr__(self, "storage", replace(self.storage, ca_file=self.ca_file))
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":
@@ -201,15 +159,13 @@ class Settings:
         if not isinstance(storage, dict):
             raise SettingsError("storage: expected a [storage] table in the settings file")
         _refuse_unknown(values, _ENVIRONMENT, f"{file}: ")
-        _refuse_unknown(storage, _STORAGE_ENVIRONMENT, f"{file}: storage.")
         _warn_of_unknown(environ)
         variables = _from_environment(environ, _ENVIRONMENT)
         origins = dict.fromkeys(values, file)
         origins |= {name: variable for name, (variable, _) in variables.items()}
         values |= {name: value for name, (_, value) in variables.items()}
-        storage_variables = _from_environment(environ, _STORAGE_ENVIRONMENT)
-        storage |= {name: value for name, (_, value) in storage_variables.items()}
-        return cls(**values, storage=StorageSettings(**storage), origins=origins)
+        source = f"{file}: " if file else ""
+        return cls(**values, storage=read_storage(storage, environ, source), origins=origins)
 
     def origin(self, name: str) -> str | None:
         """The variable or file of a value; None for defaults and arguments of the constructor."""
@@ -295,39 +251,18 @@ def _from_environment(
 
 def _runtime(name: str, value: Any) -> str | None:
     """One of `RUNTIMES`, or None."""
-    runtime = _text(name, value) if isinstance(value, str) else value
+    runtime = text(name, value) if isinstance(value, str) else value
     if runtime is None or (isinstance(runtime, str) and runtime in RUNTIMES):
         return runtime
     raise SettingsError(f"{name}={shown(value)}: expected one of {', '.join(RUNTIMES)}")
 
 
-def _text(name: str, value: Any, *, is_secret: bool = False) -> str | None:
-    """Text or None; empty text becomes None. An error does not show a secret."""
-    if value is None or isinstance(value, str):
-        return value if value and value.strip() else None
-    if is_secret:
-        raise SettingsError(f"{name}: expected text, got {type(value).__name__}")
-    raise SettingsError(f"{name}={shown(value)}: expected text")
-
-
-def _secret(name: str, value: Any) -> str | None:
-    return _text(name, value, is_secret=True)
-
-
 def _path(name: str, value: Any) -> str | None:
     """A path with its home folder expanded; an empty one becomes None."""
-    path = _text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
+    path = text(name, os.fspath(value) if isinstance(value, os.PathLike) else value)
     if path is not None and "\0" in path:
         raise SettingsError(f"{name}={shown(path)}: not a valid file name")
     return None if path is None else os.fspath(expand_home(path))
-
-
-def _flag(name: str, value: Any) -> bool:
-    """A boolean, 0 or 1, or one of these as text."""
-    flag = value.strip().lower() if isinstance(value, str) else value
-    if type(flag) in (bool, int, str) and flag in (True, False, "true", "false", "1", "0"):
-        return flag in (True, "true", "1")
-    raise SettingsError(f"{name}={shown(value)}: expected true or false")
 
 
 def _count(lowest: int, meaning: str = "") -> Callable[[str, Any], int]:
@@ -362,7 +297,8 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "state_cache_mb": _count(0, "0 for none"),
     "cache_dir": _path,
     "cache_gb": _count(1),
-    "embedder": _secret,
-    "embedder_key": _secret,
-    "openai_key": _secret,
+    "ca_file": _path,
+    "embedder": secret,
+    "embedder_key": secret,
+    "openai_key": secret,
 }

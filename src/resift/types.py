@@ -4,11 +4,16 @@ A hash ignores mappings and the hits of a ranking.
 """
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from reprlib import Repr
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
 
+from resift.contexts import Context as Context
+from resift.contexts import ContextOrder as ContextOrder
+from resift.contexts import ContextSource as ContextSource
+from resift.contexts import PassageReader as PassageReader
 from resift.documents import Candidate as Candidate
 from resift.documents import Citation as Citation
 from resift.documents import Document as Document
@@ -155,7 +160,8 @@ class Receipt:
     query. `notes` has other remarks.
 
     A search adds the `version` of the index, and the number of `requests` to the object store and
-    of `bytes` from it (0 for an index on a local disk).
+    of `bytes` from it (0 for an index on a local disk). With `collapse`, so many candidates were
+    `collapsed`: a better passage of their document is in the ranking.
     """
 
     model: str
@@ -191,6 +197,7 @@ class Receipt:
     query_prompt: str = ""
     late: int = 0
     failed: int = 0
+    collapsed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +300,15 @@ class Ranking(Sequence[Hit], _LazyHits):
 
     A hit is built when it is first accessed; `hits` builds all of them. `explainer` is the model's;
     it is None after pickling or deep-copying, and in a ranking of the first stage alone.
+    `neighbours` reads the version of the index that was searched; it is None without an index, and
+    after pickling or deep-copying.
     """
 
     query: str
     hits: tuple[Hit, ...] = field(hash=False)
     receipt: Receipt
     explainer: Explainer | None = field(default=None, repr=False, compare=False)
+    neighbours: PassageReader | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -311,6 +321,7 @@ class Ranking(Sequence[Hit], _LazyHits):
         """A ranking whose hits `source` builds, always the same object for the same index."""
         ranking = object.__new__(cls)
         values = {"query": query, "receipt": receipt, "explainer": explainer, "_source": source}
+        values["neighbours"] = None
         for name, value in values.items():
             object.__setattr__(ranking, name, value)
         return ranking
@@ -373,6 +384,50 @@ class Ranking(Sequence[Hit], _LazyHits):
         names = list(Hit.__dataclass_fields__)
         rows = [[getattr(hit, name) for name in names] for hit in self]
         return require("pandas").DataFrame(rows, columns=names)
+
+    def context(
+        self,
+        max_tokens: int = 2_000,
+        *,
+        per_document: int | None = None,
+        order: ContextOrder = "rank",
+        count: Callable[[str], Any] | None = None,
+        tokenizer: str | os.PathLike[str] | None = None,
+    ) -> Context:
+        """Pack the hits into a text of at most `max_tokens` tokens, with numbered citations.
+
+        First every hit gets its text, best first. One that does not fit is cut round its best
+        sentences, or left out. Then, in turn and best first, hits of an index grow by the passages
+        after and before them under the same heading and on the same page, as long as these fit
+        whole. Passages of one document that touch become one source. Equal texts are there once.
+
+        A ranking that `abstained` has an empty context.
+
+        Args:
+            max_tokens: The most tokens of the text. If none fits, the text is empty.
+            per_document: Use at most so many hits of one document; None means all.
+            order: The order of the sources (`ContextOrder`).
+            count: Counts the tokens of a text: a function that returns their number, or a list of
+                them, such as the ``encode`` of a tokenizer.
+            tokenizer: Instead of `count`, a ``tokenizer.json``, a folder with one, or the id of a
+                repository on the hub. Without both, the bundled model's tokenizer counts, and each
+                character that it does not know counts as a token.
+
+        Raises:
+            InputError: An argument is out of range.
+            ModelError: The tokenizer cannot be opened.
+
+        """
+        pack = require("resift.search.context").pack
+        packed: Context = pack(
+            self,
+            max_tokens,
+            per_document=per_document,
+            order=order,
+            count=count,
+            tokenizer=tokenizer,
+        )
+        return packed
 
     def explain(self, index: int) -> Explanation:
         """The effect of each sentence on the logit of ``ranking[index]``.

@@ -27,7 +27,8 @@ from resift.index.sources.folder import Folder
 from resift.index.sources.listing import Fetched, RawListing
 from resift.index.storage.location import TABLE
 from resift.index.table.rows import Passage
-from resift.index.table.store import TEXT_INDEX, Store
+from resift.index.table.store import Store
+from resift.index.table.term_indexes import TERM_INDEXES
 from resift.index.versions.published import Versions
 
 SOURCES = ("one", "two")
@@ -182,7 +183,8 @@ class History:
         """Every passage is indexed and found by both retrievers; lexical scores by id."""
         table_version = shelf.versions.get(number).table_version
         table = lance.dataset(str(shelf.index / TABLE), version=table_version)
-        assert table.stats.index_stats(TEXT_INDEX)["num_unindexed_rows"] == 0
+        for name in TERM_INDEXES.values():
+            assert table.stats.index_stats(name)["num_unindexed_rows"] == 0
         view = shelf.snapshot(number).view()
         ids = {row.id for row in shelf.passages(number)}
         vector = shelf.embedder.embed_query("common red fox")

@@ -15,7 +15,8 @@ from resift.index import publish as publishing
 from resift.index.manifest import Entry
 from resift.index.publish import SyncDelta, clean, rollback
 from resift.index.storage.location import TABLE
-from resift.index.table.store import TEXT_INDEX, Conflict, Store
+from resift.index.table.store import Conflict, Store
+from resift.index.table.term_indexes import TERM_INDEXES
 from resift.index.table.vectors import index_vectors
 from resift.index.versions.published import Versions
 from resift.index.versions.record import VectorIndex, Version
@@ -35,7 +36,8 @@ def _parsers_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def unindexed(shelf: Shelf, version: Version) -> int:
     table = lance.dataset(str(shelf.index / TABLE), version=version.table_version)
-    return int(table.stats.index_stats(TEXT_INDEX)["num_unindexed_rows"])
+    stats = map(table.stats.index_stats, TERM_INDEXES.values())
+    return sum(int(index["num_unindexed_rows"]) for index in stats)
 
 
 def test_of_several_attempts_at_an_object_the_last_is_published(shelf: Shelf) -> None:

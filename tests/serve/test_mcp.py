@@ -163,6 +163,7 @@ def test_there_is_no_stream_and_no_session_to_end(url: str, method: str) -> None
         ("rerank", {"query": "a", "documents": []}, "documents=[]: List should have at least 1"),
         ("rerank", {"query": "a", "documents": ["a", 7]}, "documents.1=7: Input should be"),
         ("read_passage", {"id": "nowhere#1"}, "id='nowhere#1': the index has no such passage"),
+        ("read_passage", {"id": "a#1", "before": 21}, "before=21: Input should be less than"),
         ("delete_all", {}, "'delete_all': no such tool; there are search, rerank"),
     ],
 )

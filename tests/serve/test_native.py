@@ -121,6 +121,15 @@ def test_a_search_packs_a_context_with_citations(client: Any) -> None:
     assert context["sources"][0]["citation"]["uri"].endswith("vacation.md")
 
 
+def test_a_search_is_collapsed_to_documents(client: Any) -> None:
+    body = {"query": "who approves vacation", "collapse": "document"}
+    answer = client.post("/v1/search", json=body).json()
+    uris = [hit["citation"]["uri"] for hit in answer["hits"]]
+    assert len(set(uris)) == len(uris) > 1
+    assert answer["receipt"]["collapsed"] == 3 - len(uris)
+    assert client.post("/v1/search", json=body | {"collapse": "page"}).status_code == 422
+
+
 def events(text: str) -> list[tuple[str, Any]]:
     parsed = []
     for block in text.strip().split("\n\n"):
@@ -146,6 +155,9 @@ def test_a_passage_by_the_id_of_a_hit(client: Any) -> None:
     hit = client.post("/v1/search", json={"query": "vacation"}).json()["hits"][0]
     passage = client.get(f"/v1/passages/{quote(hit['id'])}").json()
     assert passage["text"] == hit["text"] and passage["uri"] == hit["citation"]["uri"]
+    wide = client.get(f"/v1/passages/{quote(hit['id'])}", params={"after": 2}).json()
+    assert wide["text"].startswith(passage["text"]) and wide["start"] == passage["start"]
+    assert client.get(f"/v1/passages/{quote(hit['id'])}?before=-1").status_code == 422
     missing = client.get("/v1/passages/no/such?id=1")
     assert missing.status_code == 404 and missing.json()["error"]["kind"] == "not_found"
 

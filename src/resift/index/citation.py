@@ -22,7 +22,7 @@ from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
 from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
-from resift.types import Citation, Hit
+from resift.types import Candidate, Citation, ContextSource, Hit
 
 _CACHED_OBJECTS = 8  # hits in the same object are mostly verified one after the other
 # The type of each field of a citation, and the default of an optional one.
@@ -36,7 +36,11 @@ _FIELDS: dict[str, tuple[Any, ...]] = {
     "heading": (str, ""),
     "page": (int, None),
     "row": (int, None),
+    "line": (int, None),
 }
+
+Cited = Hit | Candidate | ContextSource
+"""Types with a text and its citation."""
 
 CitationStatus = Literal[
     "verified",
@@ -123,21 +127,23 @@ class CitationVerifier:
         self._entries: dict[str, Entry] | None = None
         self._objects: OrderedDict[tuple[str, str], _SourceDocument] = OrderedDict()
 
-    def verify(self, citation: Hit | Mapping[str, Any] | str) -> Verdict:
-        """Verify a hit, a hit as JSON, or a passage's id; anything else is malformed."""
+    def verify(self, citation: Cited | Mapping[str, Any] | str) -> Verdict:
+        """Verify a cited text, the same as JSON, or a passage's id; anything else is malformed."""
         if isinstance(citation, str):
-            passage: Passage | None = self._read(lambda snapshot: snapshot.view().find(citation))
-            if passage is None:
+            ids = [citation]
+            passages: list[Passage] = self._read(lambda snapshot: snapshot.view().find(ids))
+            if not passages:
                 return Verdict(citation, "", "unknown", "no such passage in this version")
+            passage = passages[0]
             claim = Claim(passage.id, passage.text, citation_of(passage), passage.origin.made_by)
             return self._verify(claim)
-        if not isinstance(citation, Hit | Mapping):
-            detail = "expected a hit, a hit as JSON, or a passage's id"
+        if not isinstance(citation, Cited | Mapping):
+            detail = "expected a hit, a source of a context, either as JSON, or a passage's id"
             return Verdict(shown(citation), "", "malformed", detail)
         try:
-            return self._verify(_claim_of_hit(citation, self._parser_of))
+            return self._verify(_claim_of(citation, self._parser_of))
         except InputError as error:
-            name = citation.id if isinstance(citation, Hit) else str(citation.get("id", ""))
+            name = str(citation.get("id", "")) if isinstance(citation, Mapping) else citation.id
             return Verdict(name, "", "malformed", str(error))
 
     def _parser_of(self, uri: str) -> str:
@@ -223,6 +229,8 @@ class _SourceDocument:
         version = claim.citation.object_version
         if version in (None, self.fetched.version):
             return None
+        if self.source.numbers_every_write and self.fetched.etag == claim.citation.etag:
+            return None  # the same content, written again
         old = self.source.find(self.key, version)
         if old and claim.is_of_version(old):
             return None
@@ -241,25 +249,26 @@ def citation_of(passage: Passage) -> Citation:
         heading=passage.heading,
         page=passage.page,
         row=passage.row,
+        line=passage.line,
     )
 
 
-def _claim_of_hit(hit: Hit | Mapping[str, Any], parser_of: Callable[[str], str]) -> Claim:
-    """Make the claim of a hit; raise `InputError` if its citation is missing or malformed."""
-    if isinstance(hit, Hit):
-        citation = hit.citation and asdict(hit.citation)
-        hit = {"id": hit.id, "text": hit.text, "citation": citation}
-    cited = hit.get("citation")
+def _claim_of(given: Cited | Mapping[str, Any], parser_of: Callable[[str], str]) -> Claim:
+    """Make the claim of a text; raise `InputError` if its citation is missing or malformed."""
+    if not isinstance(given, Mapping):
+        citation = given.citation and asdict(given.citation)
+        given = {"id": given.id, "text": given.text, "citation": citation}
+    cited = given.get("citation")
     if not isinstance(cited, Mapping):
-        raise InputError("citation: expected where the hit comes from, as a search gives it")
-    text = _field(hit, "text", str)
+        raise InputError("citation: expected where the text comes from, as a search gives it")
+    text = _field(given, "text", str)
     fields = {name: _field(cited, name, *rule) for name, rule in _FIELDS.items()}
     citation = Citation(**fields)
     if not 0 <= citation.start <= citation.end:
         raise InputError(
             f"start={citation.start}, end={citation.end}: expected characters of a document"
         )
-    name = str(hit.get("id", citation.uri))
+    name = str(given.get("id", citation.uri))
     return Claim(name, text, citation, parser_of(citation.uri))
 
 
@@ -310,6 +319,8 @@ def _wrong_field(claim: Claim, document: ChunkedDocument) -> str | None:
     chunk = next((p for p in document.chunks if p.start <= cited.start < p.end), None)
     if chunk is not None:
         actual |= {"page": chunk.page, "heading": chunk.heading}
+        if chunk.line is not None and cited.line is not None:
+            actual["line"] = chunk.line + chunk.text.count("\n", 0, cited.start - chunk.start)
     for name, value in actual.items():
         if getattr(cited, name) != value:
             return f"its {name} is {value!r} and not {getattr(cited, name)!r}"

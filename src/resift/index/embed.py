@@ -10,8 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ModelNotFound
-from resift.files import from_home
+from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
 from resift.settings import Settings
 from resift.types import Document, Precomputed
 
@@ -62,7 +61,7 @@ class Precomputer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Models:
-    """The models of a sync. `precomputer` opens the reranker, or returns None.
+    """The models of a sync, and the analyser. `precomputer` opens the reranker, or returns None.
 
     With `token_states` the token states of each passage are precomputed as well as its token ids.
     """
@@ -70,6 +69,7 @@ class Models:
     embedder: Embedder
     precomputer: Callable[[], Precomputer | None] = lambda: None
     token_states: bool = False
+    analyser: AnalyserChoice = ANY_ANALYSER
 
 
 def is_remote(embedder: Embedder) -> bool:
@@ -77,13 +77,39 @@ def is_remote(embedder: Embedder) -> bool:
     return embedder.name.lower().startswith(_URLS)
 
 
+def recorded_embedder(recorded: str, name: str | None) -> str | None:
+    """The embedder that an index records, if it may be opened in place of `name`, else None.
+
+    Without a `name` that is one of a package, or a hub model at a commit: never a URL or a folder,
+    because an index of somebody else must not decide where this machine sends its queries or which
+    files it loads. A `name` without a revision stands for the commit that made the index.
+    """
+    if name is None and recorded in (BUNDLED, WORDLLAMA):
+        return recorded
+    if "/" not in recorded or recorded.lower().startswith(_URLS):
+        return None
+    from resift.index.embedders.stored import recorded_name
+
+    pinned = recorded_name(recorded)
+    if pinned is None or name not in (None, pinned.unpinned):
+        return None
+    return recorded
+
+
+def is_unpinned(name: str) -> bool:
+    """Whether a name is that of a hub model at no commit, if it is no folder's."""
+    return "/" in name and not name.lower().startswith(_URLS) and "@" not in name
+
+
 def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     """Open an embedder by name.
 
     None and ``bundled`` name the model in this package, ``wordllama`` the static model of that
-    package, ``http(s)://host/v1#model`` a model of a server with OpenAI's protocol, and anything
-    else a folder made by ``resift convert``. Only a URL uses the network, at the first text. Raise
-    `ModelError` if the model cannot be opened and `InputError` for an incomplete URL.
+    package, ``http(s)://host/v1#model`` a model of a server with OpenAI's protocol, which is asked
+    at the first text, and anything else a model that is run here: a folder made by ``resift
+    convert``, a folder with a checkpoint, or a hub id (`embedders.stored`), which is fetched once.
+    Raise `ModelError` if the model cannot be opened, `InputError` for an incomplete name, and
+    `MissingExtra`.
     """
     if spec == WORDLLAMA:
         from resift.index.embedders.static import StaticEmbedder
@@ -93,13 +119,10 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
         from resift.index.embedders.http import HttpEmbedder
 
         return HttpEmbedder(spec, settings)
-    folder = None if spec in (None, BUNDLED) else from_home(str(spec))
-    if folder is None or (spec and folder.is_dir()):
+    if spec is None or spec == BUNDLED:
         from resift.index.embedders.artifact import ArtifactEmbedder
 
-        return ArtifactEmbedder(folder, settings)
-    shown = str(spec).rpartition("@")[2]  # a mistyped URL may contain a password
-    raise ModelNotFound(
-        f"{shown}: no such embedder; expected {BUNDLED}, {WORDLLAMA}, a folder made by "
-        "resift convert, or a URL like http://host/v1#model"
-    )
+        return ArtifactEmbedder(None, settings)
+    from resift.index.embedders.stored import open_stored, parse_name
+
+    return open_stored(parse_name(spec), settings)

@@ -7,6 +7,7 @@ from email.message import Message
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
 from io import BufferedReader, RawIOBase
+from ssl import SSLContext
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import (
@@ -17,6 +18,8 @@ from urllib.request import (
     Request,
     build_opener,
 )
+
+from resift.index.certificates import ssl_context
 
 _MAX_ERROR_BYTES = 1 << 16
 ReadCallback = Callable[[int], None]
@@ -44,9 +47,13 @@ class Response:
 class HttpClient:
     """Opens a connection for each request. Threads may share it."""
 
-    def __init__(self, *, use_proxies: bool = True) -> None:
-        """With `use_proxies` use the proxies that the environment names."""
-        self._opener = build_opener(_Handler, *([] if use_proxies else [ProxyHandler({})]))
+    def __init__(self, *, use_proxies: bool = True, ca_file: str | None = None) -> None:
+        """With `use_proxies` use the proxies that the environment names.
+
+        Trust the authorities in `ca_file` beside the system's.
+        """
+        handler = _Handler(context=ssl_context(ca_file) if ca_file else None)
+        self._opener = build_opener(handler, *([] if use_proxies else [ProxyHandler({})]))
 
     def send(
         self, request: Request, timeout_s: float, max_bytes: int, on_read: ReadCallback
@@ -104,11 +111,15 @@ class _Handler(HTTPHandler, HTTPSHandler, HTTPRedirectHandler):
     Following a redirect would send a secret to another host.
     """
 
+    def __init__(self, context: SSLContext | None) -> None:
+        super().__init__()
+        self._tls = {"context": context} if context else {}
+
     def http_open(self, req: Request) -> Any:
         return self.do_open(partial(_connect, HTTPConnection, req), req)
 
     def https_open(self, req: Request) -> Any:
-        return self.do_open(partial(_connect, HTTPSConnection, req), req)
+        return self.do_open(partial(_connect, HTTPSConnection, req), req, **self._tls)
 
     def redirect_request(self, *_: Any) -> None:
         return None

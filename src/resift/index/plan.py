@@ -34,8 +34,8 @@ class SyncPlan:
     embed and the `seconds`; if all objects were sampled, `passages` is exact. No text is sent to an
     embedding server: then `embeds_elsewhere` is True and `seconds` does not include embedding.
     `requests` are those of the sync to the source and to the index. `refusal` says why the sync
-    would stop, or is None if the sample gives no reason. `skipped` and `partly_read` are as in
-    `SyncReport`.
+    would stop, or is None if the sample gives no reason. `skipped`, `partly_read`, `passed_over`
+    and `not_documents` are as in `SyncReport`.
     """
 
     added: int
@@ -52,6 +52,7 @@ class SyncPlan:
     embeds_elsewhere: bool = False
     refusal: str | None = None
     partly_read: tuple[str, ...] = ()
+    not_documents: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass
@@ -97,6 +98,7 @@ def plan(
         skipped=sort_by_uri((*sample.skipped, *listing.unsupported, *listing.unseen)),
         partly_read=tuple(sorted(sample.partly_read)),
         passed_over=listing.passed_over,
+        not_documents=listing.not_documents,
         embeds_elsewhere=is_remote(models.embedder),
         refusal=None if consent.deletes else _refusal(comparison, sample),
     )

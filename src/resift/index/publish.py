@@ -66,6 +66,7 @@ def publish(store: Store, versions: Versions, embedder: Embedder, delta: SyncDel
             passages=sum(entry.passages for entry in entries.values()),
             documents=sum(1 for entry in entries.values() if entry.passages),
             vectors=vectors,
+            analyser=store.analyser,
             source_options=source_options,
             **_table_state(store),
         )

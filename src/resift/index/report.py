@@ -20,8 +20,10 @@ class SyncReport:
     previous one. `unread` objects could not be read or listed this time and stay in the index as
     they were. `unindexed` objects have no passages, and `skipped` says why. A folder that could not
     be listed counts as its indexed files, or as one `unindexed` object if it has none.
-    `passed_over` counts the files of unsupported formats by suffix, and under ``index`` the indexes
-    within the source. Hidden files and files that the patterns exclude do not count.
+    `passed_over` counts what is no document by kind: files of unsupported formats by suffix,
+    ``lock file`` and ``minified`` files, folders of installed packages by name (``node_modules``),
+    and under ``index`` the indexes within the source; `not_documents` has ``(uri, kind)`` of each.
+    Hidden files and files that the patterns exclude do not count.
 
     `deleted` objects were in the previous version and are no longer in the source. `emptied`
     objects had text in the previous version and have none now; they count as `unindexed`.
@@ -57,6 +59,7 @@ class SyncReport:
     options_changed: bool = False
     partly_read: tuple[str, ...] = ()
     unread: int = 0
+    not_documents: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 def make_report(
@@ -101,6 +104,7 @@ def make_report(
         seconds=time.perf_counter() - started,
         version=version.number,
         passed_over=listing.passed_over,
+        not_documents=listing.not_documents,
         other_sources=tuple(sorted({*version.source_options} - {comparison.source_uri})),
         options_changed=_have_options_changed(comparison, version),
     )

@@ -67,7 +67,7 @@ def sync(
         return make_report(started, comparison, None, before)
     if not consent.unsafe:
         refuse_unsafe(versions.location)
-    store = Store.open(versions.location, models.embedder)
+    store = Store.open(versions.location, models.embedder, models.analyser)
     indexed = _indexed_entries(store, comparison)
     diff = comparison.diff(indexed)  # an interrupted run may have written some of the changes
     earlier = undone_versions(versions, before)
@@ -96,6 +96,7 @@ def compare_source(
         uri = versions.location.uri
         raise InputError(f"{uri}: lies in an index; name another folder or prefix for this one")
     _check_embedder(versions, before, models.embedder)
+    models.analyser.spec(before.analyser if before else None, versions.location.uri)
     try:
         last = last_source_options(versions, before, source.uri).limits
     except StoreError:  # the stored options are damaged: the limits are not known

@@ -12,7 +12,8 @@ from resift.errors import StoreError
 from resift.index.embed import Models, Precomputer
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
-from resift.index.table.rows import Origin, Passage, to_arrow
+from resift.index.table.ids import passage_id
+from resift.index.table.rows import Origin, Passage, search_hash, to_arrow
 from resift.index.table.store import Store
 from resift.types import Document
 
@@ -25,8 +26,8 @@ _COMMIT_WITH_STATES = 500
 _EMBED = 128
 
 Pending = Sequence[tuple[Entry, list[Passage]]]
-# Vectors by embedded text, and by content, parser and ordinal.
-Vectors = dict[str | tuple[bytes, str, int], NDArray[np.float32]]
+# Vectors by the hash of the embedded text, and by content, parser and ordinal.
+Vectors = dict[bytes | tuple[bytes, str, int], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class IndexedObjects:
                     entries[entry.origin.uri, entry.origin.attempt] = entry
         vectors: Vectors = {}
         for row in store.vectors(list(entries.values()), self.table_version):
-            vectors[row.search_text] = row.vector
+            vectors[row.search_hash] = row.vector
             vectors[row.content, row.made_by, row.ordinal] = row.vector
         return vectors
 
@@ -165,7 +166,7 @@ class Writer:
         vectors = np.empty((len(passages), self.models.embedder.dim), np.float32)
         missing = []
         for index, passage in enumerate(passages):
-            vector = stored.get(passage.search_text)
+            vector = stored.get(search_hash(passage.search_text))
             if vector is None and single[index]:
                 origin = passage.origin
                 vector = stored.get((origin.content, origin.made_by, passage.ordinal))
@@ -198,7 +199,7 @@ def _cut(origin: Origin, document: ChunkedDocument) -> Iterator[Passage]:
     name = origin.uri if document.row is None else f"{origin.uri}#{document.id}"
     for ordinal, chunk in enumerate(document.chunks):
         yield Passage(
-            id=f"{name}#{ordinal}",
+            id=passage_id(name, ordinal),
             origin=origin,
             passages=0,
             doc_id=document.id,
@@ -209,6 +210,8 @@ def _cut(origin: Origin, document: ChunkedDocument) -> Iterator[Passage]:
             end=chunk.end,
             page=chunk.page,
             row=document.row,
+            line=chunk.line,
             ordinal=ordinal,
+            after=chunk.after,
             metadata=document.metadata,
         )

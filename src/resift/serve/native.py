@@ -10,9 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from resift.errors import Overloaded
 from resift.plain_json import plain
-from resift.rerank.first_stage import first_stage_ranking
 from resift.search.call import Clock
-from resift.search.context import pack
 from resift.serve.call import TheCall, shorter
 from resift.serve.dialect import Dialect, noted_problem
 from resift.serve.examples import RANK, SEARCH
@@ -156,9 +154,11 @@ async def passage(
     passage_id: Annotated[str, Path(min_length=1, max_length=5_000)],
     call: TheCall,
     index: Annotated[str | None, Query()] = None,
+    before: Annotated[int, Query(ge=0, le=100)] = 0,
+    after: Annotated[int, Query(ge=0, le=100)] = 0,
 ) -> Response:
-    """The whole text of a passage, by the ``id`` of a hit."""
-    row = await call.service.passage(passage_id, index)
+    """The whole text of a passage, by the ``id`` of a hit, and of so many around it."""
+    row = await call.service.passage(passage_id, index, before=before, after=after)
     if row is None or row.citation is None:
         raise RequestProblem(Kind.not_found, "the index has no passage with this id", "passage_id")
     answer = {
@@ -183,6 +183,7 @@ async def _search(body: SearchBody, call: TheCall, **options: Any) -> Ranking:
         mode=body.mode,
         rerank=body.rerank,
         where=body.where,
+        collapse=body.collapse,
         **options,
     )
 
@@ -199,8 +200,7 @@ async def _search_answer(
         "context": None,
     }
     if body.context_tokens is not None:
-        shown = first_stage_ranking(body.query, [], 0) if ranking.abstained else ranking
-        answer["context"] = await asyncio.to_thread(pack, shown, body.context_tokens)
+        answer["context"] = await asyncio.to_thread(ranking.context, body.context_tokens)
     return answer
 
 

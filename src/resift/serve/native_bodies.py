@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from resift.search.context import Context
-from resift.types import Explanation, Hit, Receipt
+from resift.types import Context, Explanation, Hit, Receipt
 
 BudgetMs = Annotated[
     float | None,
@@ -56,6 +55,9 @@ class SearchBody(_Options):
     mode: Literal["hybrid", "dense", "lexical"] = "hybrid"
     rerank: bool = True
     where: str | None = Field(None, description="A filter, for instance: lang = 'en'")
+    collapse: Literal["document"] | None = Field(
+        None, description="document: the best passage of each of top_n documents."
+    )
     context_tokens: int | None = Field(
         None, ge=50, le=100_000, description="Also pack the hits into a context of so many tokens."
     )

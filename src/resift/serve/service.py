@@ -229,7 +229,7 @@ class Service:
         refusal: Overloaded,
     ) -> Ranking:
         """The first stage alone, which costs little, if that is admitted."""
-        names = ("top_n", "depth", "mode", "where", "max_requests")
+        names = ("top_n", "depth", "mode", "where", "max_requests", "collapse")
         given = {name: value for name, value in options.items() if name in names}
         with self.admission.admit(SEARCH_TOKENS, budget_ms):
             ranking = await index.asearch(query, rerank=False, budget_ms=budget_ms, **given)
@@ -248,10 +248,12 @@ class Service:
             job = self._background.run(lambda: reranker.explain(query, document))
             return await asyncio.wrap_future(job)
 
-    async def passage(self, passage_id: str, index: str | None = None) -> Candidate | None:
-        """The passage of the newest version with this id; None if there is none."""
+    async def passage(
+        self, passage_id: str, index: str | None = None, *, before: int = 0, after: int = 0
+    ) -> Candidate | None:
+        """`Index.passage` of the newest version; None if there is none with this id."""
         opened = self.index(index)
-        job = self._background.run(lambda: opened.passage(passage_id))
+        job = self._background.run(lambda: opened.passage(passage_id, before, after))
         return await asyncio.wrap_future(job)
 
     async def open_indexes(self) -> None:

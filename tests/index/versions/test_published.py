@@ -9,6 +9,7 @@ import pytest
 
 from index.shelf import entry
 from resift.errors import IndexMismatch, IndexNotFound, StoreError
+from resift.index.analysis.spec import RULES
 from resift.index.storage.location import locate
 from resift.index.versions.published import Damaged, Versions
 from resift.index.versions.record import FORMAT, VectorIndex, Version
@@ -188,11 +189,19 @@ ODD_FILES: list[Any] = [{}, [["a"]], ["ab"], [["a", 1], ["a", 1]]]
 ODD_VECTORS: list[dict[str, Any]] = [
     *({"recall": 2}, {"effort": -1}, {"kind": "IVF_HNSW_SQ"}, {"kind": []}),
 ]
+WORDS = {"name": "words", "language": "english", "rules": RULES}
+ODD_ANALYSERS: list[Any] = [
+    *(None, "words", [], {}, {"name": "words"}, WORDS | {"odd": 1}, WORDS | {"rules": "1"}),
+    *(WORDS | {"language": language} for language in ("../de", "klingon", 7, None)),
+    *(WORDS | {"name": name} for name in ("a b", "bytes", "\x1b[2J", 7)),
+    *(WORDS | {"rules": rules} for rules in (0, -1, True, 1.0, None)),
+]
 
 
 @pytest.mark.parametrize(
     "body",
     [
+        *(changed(analyser=analyser) for analyser in ODD_ANALYSERS),
         *(changed(files=[[path, 5]]) for path in EVIL_PATHS),
         *(changed(manifest=path) for path in (*EVIL_PATHS, "passages.lance/data/x")),
         *(changed(table=name) for name in (*EVIL_PATHS, "a/b", "..", ".hidden", 7, None)),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resift.search.context import readable
+from resift.search.extracts import readable
 from resift.search.token_counts import count_tokens
 from resift.serve.agents import replies
 from resift.serve.agents.replies import (

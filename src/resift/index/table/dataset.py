@@ -7,6 +7,7 @@ from typing import Any
 from resift.errors import IndexMismatch, StoreError
 from resift.extras import require
 from resift.files import reason
+from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice, check_rules, read_spec
 from resift.index.embed import Embedder
 from resift.index.storage import local
 from resift.index.storage.client import lance_options
@@ -33,10 +34,13 @@ def open_table(location: Location, *, patient: bool = False, **options: Any) -> 
     return lance.dataset(uri, storage_options=lance_options(location, patient=patient), **options)
 
 
-def open_or_create_table(location: Location, embedder: Embedder) -> Any:
+def open_or_create_table(
+    location: Location, embedder: Embedder, choice: AnalyserChoice = ANY_ANALYSER
+) -> Any:
     """Open the table for writing; create it if it does not exist.
 
-    Raise `IndexMismatch` for a table of another format or with another embedder's vectors.
+    Raise `IndexMismatch` for a table of another format, with another embedder's vectors, or with
+    the terms of an analyser that is not the chosen one.
     """
     if not location.bucket:
         _make_folder(location)
@@ -46,17 +50,20 @@ def open_or_create_table(location: Location, embedder: Embedder) -> Any:
     except ValueError as error:
         if "was not found" not in str(error):
             raise
-        dataset = create_table(location, embedder)
-    _check_metadata(location, dataset.schema.metadata or {}, embedder)
+        dataset = create_table(location, embedder, choice)
+    _check_metadata(location, dataset.schema.metadata or {}, embedder, choice)
     return dataset
 
 
-def create_table(location: Location, embedder: Embedder) -> Any:
+def create_table(
+    location: Location, embedder: Embedder, choice: AnalyserChoice = ANY_ANALYSER
+) -> Any:
     """Create the table for vectors of this embedder, or open it if another writer was faster."""
     lance = require("lance", "index")
     metadata = {
         "format": str(FORMAT),
         "embedder": embedder.fingerprint,
+        "analyser": str(choice.spec(None, location.uri)),
         "table": uuid.uuid4().hex,
     }
     empty = lance.LanceOperation.Overwrite(schema(embedder.dim, metadata), [])
@@ -94,7 +101,12 @@ def _make_folder(location: Location) -> None:
         ) from error
 
 
-def _check_metadata(location: Location, metadata: dict[bytes, bytes], embedder: Embedder) -> None:
+def _check_metadata(
+    location: Location,
+    metadata: dict[bytes, bytes],
+    embedder: Embedder,
+    choice: AnalyserChoice,
+) -> None:
     number = metadata.get(b"format", b"")
     check_format(int(number) if number.isdigit() else None, location.uri)
     fingerprint = metadata.get(b"embedder", b"none").decode()
@@ -103,6 +115,14 @@ def _check_metadata(location: Location, metadata: dict[bytes, bytes], embedder: 
             f"{location.uri}: made by embedder {fingerprint}, expected {embedder.fingerprint}: "
             "use that one, or build a new index"
         )
+    try:
+        spec = read_spec(metadata.get(b"analyser", b"").decode("utf-8", "replace"))
+    except ValueError as error:
+        raise IndexMismatch(
+            f"{location.uri}: the analyser of its table is not known ({error}): build a new index"
+        ) from error
+    check_rules(spec, location.uri)
+    choice.spec(spec, location.uri)
 
 
 def _uri(location: Location) -> str:

@@ -3,12 +3,15 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from resift.extras import require
+from resift.index.analysis.analyser import Analyser, open_analyser
+from resift.index.analysis.spec import read_spec
 from resift.index.normalisation import searchable
 from resift.types import Precomputed
 
@@ -35,9 +38,11 @@ class Origin:
 class Passage:
     """A slice ``start:end`` of a document's text, with its origin.
 
-    `passages` is the number of passages of its object. `page` and `row` count from 1, in formats
-    that have them. `precomputed` saves the reranker work. A passage read from the index holds no
-    token states; `has_states` says whether the index has them.
+    `passages` is the number of passages of its object. `after` is the text without visible
+    characters between it and the next passage of its document, empty if that is long. `page`,
+    `row` and `line` (as in `Citation`) count from 1, in formats that have them. `precomputed` saves
+    the reranker work. A passage read from the index holds no token states; `has_states` says
+    whether the index has them.
     """
 
     id: str
@@ -52,13 +57,15 @@ class Passage:
     page: int | None
     row: int | None
     ordinal: int
+    after: str = ""
+    line: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     precomputed: Precomputed | None = field(default=None, repr=False)
     has_states: bool = False
 
     @property
     def search_text(self) -> str:
-        """The text that both retrievers search: title, heading and text, normalised.
+        """The text that is embedded and analysed: title, heading and text, normalised.
 
         A passage from the middle of a document often does not name its subject; the title does.
         BM25 over one field needs no field weights.
@@ -88,8 +95,13 @@ _PASSAGE_TYPES = {
     "page": int,
     "row": int,
     "ordinal": int,
+    "after": str,
+    "line": int,
 }
-_NULLABLE = ("object_version", "page", "row")
+_NULLABLE = ("object_version", "page", "row", "line")
+HASH_BYTES = 16
+TERMS, EXACT_TERMS = "terms", "exact_terms"
+"""The columns of the full-text indexes, as `Analyser.document` writes them."""
 PRECOMPUTED_BY, HAS_STATES, STATES = "precomputed_by", "has_states", "states"
 _PRECOMPUTED = (PRECOMPUTED_BY, "precomputed_hash", "precomputed_tokens", HAS_STATES, STATES)
 
@@ -98,8 +110,16 @@ READ_COLUMNS = (*_ORIGIN_TYPES, *_PASSAGE_TYPES, "metadata", *_PRECOMPUTED[:-1])
 """The columns that `from_row` needs."""
 
 
+def search_hash(search_text: str) -> bytes:
+    """Identifies a text that has been embedded, which the table does not store."""
+    return blake2b(search_text.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
+
+
 def schema(dim: int, metadata: Mapping[str, str]) -> Any:
-    """Make the table's Arrow schema, for vectors of `dim` numbers."""
+    """Make the table's Arrow schema, for vectors of `dim` numbers.
+
+    `metadata` names the analyser that makes the terms; `analyser_of` reads it.
+    """
     arrow = require("pyarrow", "index")
     arrow_types = {str: arrow.string(), int: arrow.int64(), bytes: arrow.binary()}
     fields = [
@@ -108,7 +128,9 @@ def schema(dim: int, metadata: Mapping[str, str]) -> Any:
     ]
     fields += [
         arrow.field("metadata", arrow.json_(), nullable=False),
-        arrow.field("search_text", arrow.string(), nullable=False),
+        arrow.field("search_hash", arrow.binary(HASH_BYTES), nullable=False),
+        arrow.field(TERMS, arrow.string(), nullable=False),
+        arrow.field(EXACT_TERMS, arrow.string(), nullable=False),
         arrow.field("vector", arrow.list_(arrow.float32(), dim), nullable=False),
     ]
     precomputed_types = (
@@ -118,12 +140,21 @@ def schema(dim: int, metadata: Mapping[str, str]) -> Any:
     return arrow.schema(fields, metadata=dict(metadata))
 
 
+def analyser_of(table_schema: Any) -> Analyser:
+    """Open the analyser that makes the terms of a table with this schema."""
+    return open_analyser(read_spec(table_schema.metadata[b"analyser"].decode()))
+
+
 def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_schema: Any) -> Any:
     """Convert passages and their vectors, ``(n, dim)``, to one Arrow record batch."""
     arrow = require("pyarrow", "index")
     columns: dict[str, Any] = {n: [getattr(p, n) for p in passages] for n in _PASSAGE_TYPES}
     columns |= {name: [getattr(p.origin, name) for p in passages] for name in ORIGIN_COLUMNS}
-    columns["search_text"] = [p.search_text for p in passages]
+    texts = [p.search_text for p in passages]
+    columns["search_hash"] = [search_hash(text) for text in texts]
+    analyser = analyser_of(table_schema)
+    terms = [analyser.document(text) for text in texts]
+    columns |= {TERMS: [line for line, _ in terms], EXACT_TERMS: [line for _, line in terms]}
     precomputed = [_precomputed_values(p.precomputed) for p in passages]
     columns |= {name: [row[i] for row in precomputed] for i, name in enumerate(_PRECOMPUTED)}
     documents = [json.dumps(dict(p.metadata), ensure_ascii=False) for p in passages]

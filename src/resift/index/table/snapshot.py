@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
+from resift.index.analysis.analyser import open_analyser
 from resift.index.storage.errors import is_missing, store_errors
 from resift.index.table.dataset import check_files
 from resift.index.table.filters import (
@@ -30,6 +31,7 @@ from resift.index.table.filters import (
     to_sql,
 )
 from resift.index.table.rows import READ_COLUMNS, STATES, Passage, from_row
+from resift.index.table.term_indexes import search_terms
 from resift.index.table.vectors import nearest
 from resift.index.table.where import Where
 from resift.index.versions.record import Version
@@ -38,6 +40,8 @@ Scored = list[tuple[int, float]]
 """Row ids with scores, best first; equal scores are in order of row id."""
 
 _CACHED_FILTERS = 16
+# Lance nests a filter once for each value.
+_IDS_IN_A_FILTER = 100
 # Searches do not try again at once to reach a store that was down: each try takes seconds.
 _RELOAD_AFTER_S = 60.0
 
@@ -69,6 +73,7 @@ class Snapshot:
         self.uri = uri
         self.version = version
         self.is_local = is_local
+        self.analyser = open_analyser(version.analyser)
         self.notes = notes
         self._opened = time.monotonic()
         self._is_checked = False
@@ -121,6 +126,11 @@ class View:
         """The number of passages."""
         return len(self._snapshot)
 
+    @property
+    def spread(self) -> float:
+        """The standard deviation of cosines between passages; 0 for too few of them."""
+        return self._snapshot.version.vectors.spread
+
     def matching_rows(self, where: Where) -> RowFilter:
         """Find the rows that match `where`, for both retrievers.
 
@@ -168,25 +178,26 @@ class View:
 
     def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:
         """Find the `k` best passages by BM25. Any string is a valid query; it has no operators."""
-        match = require("lance.query", "index").MatchQuery(query, "search_text")
-        options = {
-            "full_text_query": match,
-            "limit": k,
-            "prefilter": True,
-            **_filter_options(allowed),
-        }
-        matches = self._scan(["_score"], **options)
-        return _best_first(matches, matches["_score"].to_numpy())
+        terms = self._snapshot.analyser.query(query)
+        with self._reading():
+            scores = search_terms(self._table, terms, k, allowed.rows if allowed else None)
+        return sorted(scores.items(), key=_by_score)[:k]
 
     def passages(self, row_ids: Sequence[int]) -> list[Passage]:
         """Read the passages of these rows, in the order of `row_ids`."""
         return [from_row(row) for row in self._rows(row_ids, READ_COLUMNS).to_pylist()]
 
-    def find(self, passage_id: str) -> Passage | None:
-        """Read the passage with this id; None if there is none. Scans all ids."""
-        sql = f"id = {sql_literal(passage_id)}"
-        rows = self._scan(list(READ_COLUMNS), filter=sql).to_pylist()
-        return from_row(rows[0]) if rows else None
+    def find(self, passage_ids: Sequence[str]) -> list[Passage]:
+        """Read the passages with these ids, in any order; ids that no passage has are left out.
+
+        Two passages may have the same id: of ``a#1`` as a file, and of row 1 in the file ``a``.
+        """
+        passages: list[Passage] = []
+        for at in range(0, len(passage_ids), _IDS_IN_A_FILTER):
+            ids = ", ".join(map(sql_literal, passage_ids[at : at + _IDS_IN_A_FILTER]))
+            rows = self._scan(list(READ_COLUMNS), filter=f"id IN ({ids})").to_pylist()
+            passages += map(from_row, rows)
+        return passages
 
     def states(self, row_ids: Sequence[int]) -> dict[int, bytes]:
         """Read the precomputed token states of these rows, by row id; rows without are left out."""
@@ -249,4 +260,9 @@ def _filter_options(allowed: RowFilter | None) -> dict[str, Any]:
 
 def _best_first(matches: Any, scores: NDArray[np.float64]) -> Scored:
     scored = zip(matches["_rowid"].to_pylist(), scores.tolist(), strict=True)
-    return sorted(scored, key=lambda entry: (-entry[1], entry[0]))
+    return sorted(scored, key=_by_score)
+
+
+def _by_score(entry: tuple[int, float]) -> tuple[float, int]:
+    row_id, score = entry
+    return -score, row_id

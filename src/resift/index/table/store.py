@@ -5,10 +5,12 @@ conditional write. Readers see its rows only after `publish`.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -17,22 +19,26 @@ from numpy.typing import NDArray
 
 from resift.errors import StoreError
 from resift.extras import require
+from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice, AnalyserSpec, read_spec
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry
 from resift.index.storage.errors import is_missing, store_errors
 from resift.index.storage.location import Location
-from resift.index.table.dataset import open_or_create_table
+from resift.index.table.dataset import open_or_create_table, open_table
 from resift.index.table.filters import sql_literal
 from resift.index.table.rows import HAS_STATES, ORIGIN_COLUMNS, PRECOMPUTED_BY, Origin
+from resift.index.table.term_indexes import TERM_INDEXES, index_terms
 from resift.index.table.vectors import index_vectors, to_matrix
 from resift.index.versions.record import VectorIndex
 
-TEXT_INDEX = "search_text_bm25"
+ID_INDEX = "id_btree"
 _DELETE_BATCH = 500
 # Fragments with fewer rows are merged once there are several: small changes stay cheap, and a
 # search never opens many files.
 _FRAGMENT_ROWS = 50_000
 _SMALL_FRAGMENTS = 8
+# Tokens of Google and Azure are valid for some minutes more when they are handed out.
+_RENEW_AFTER_S = 180.0
 _CONFLICTS = ("ommit conflict", "Incompatible transaction", "Too many concurrent writers")
 
 Problems = Mapping[tuple[str, str], tuple[str, ...]]
@@ -54,13 +60,17 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class StoredPassage:
-    """A passage's vector, ``(dim,)``, with its text and its ordinal in an object."""
+    """A passage's vector, ``(dim,)``, with the hash of its text and its ordinal in an object."""
 
-    search_text: str
+    search_hash: bytes
     content: bytes
     made_by: str
     ordinal: int
     vector: NDArray[np.float32]
+
+
+def _reopen(location: Location, version: int) -> Any:
+    return open_table(location, patient=True, version=version)
 
 
 class Conflict(StoreError):
@@ -70,15 +80,22 @@ class Conflict(StoreError):
 class Store:
     """The table of an index, opened for writing; use `Store.open`."""
 
-    def __init__(self, uri: str, dataset: Any) -> None:
+    def __init__(self, uri: str, dataset: Any, reopen: Callable[[int], Any] | None = None) -> None:
+        """Write to `dataset`; `reopen` opens a version of it with keys that are valid now."""
         self.uri = uri
         self._dataset = dataset
+        self._reopen = reopen
+        self._opened = time.monotonic()
 
     @classmethod
-    def open(cls, location: Location, embedder: Embedder) -> "Store":
+    def open(
+        cls, location: Location, embedder: Embedder, choice: AnalyserChoice = ANY_ANALYSER
+    ) -> "Store":
         """Open the table of the index at `location` for writing, or create it."""
         with store_errors(location.uri):
-            return cls(location.uri, open_or_create_table(location, embedder))
+            dataset = open_or_create_table(location, embedder, choice)
+        reopen = partial(_reopen, location) if location.bucket else None
+        return cls(location.uri, dataset, reopen)
 
     @property
     def version(self) -> int:
@@ -88,13 +105,25 @@ class Store:
     def refresh(self) -> int:
         """Open the newest version of the table, and return its number."""
         with store_errors(self.uri):
+            self._renew_keys()
             self._dataset.checkout_latest()
         return self.version
+
+    def _renew_keys(self) -> None:
+        """Open the table again from time to time, because Lance does not renew keys."""
+        if self._reopen and time.monotonic() - self._opened > _RENEW_AFTER_S:
+            self._dataset = self._reopen(self.version)
+            self._opened = time.monotonic()
 
     @property
     def table(self) -> str:
         """The id that the table got when it was created."""
         return str(self.schema.metadata[b"table"].decode())
+
+    @property
+    def analyser(self) -> AnalyserSpec:
+        """The analyser that makes the terms of the table."""
+        return read_spec(self.schema.metadata[b"analyser"].decode())
 
     @property
     def schema(self) -> Any:
@@ -128,6 +157,7 @@ class Store:
         reader = arrow.RecordBatchReader.from_batches(self.schema, _record_errors(batches, raised))
         try:
             with store_errors(self.uri):
+                self._renew_keys()
                 self._dataset = lance.write_dataset(
                     reader,
                     self._dataset,
@@ -179,7 +209,7 @@ class Store:
             return
         with store_errors(self.uri):
             table = self._dataset.checkout_version(version) if version else self._dataset
-        columns = ["search_text", "content", "made_by", "ordinal", "vector"]
+        columns = ["search_hash", "content", "made_by", "ordinal", "vector"]
         for at in range(0, len(entries), _DELETE_BATCH):
             predicate = _predicate(entries[at : at + _DELETE_BATCH])
             with store_errors(self.uri):
@@ -190,18 +220,17 @@ class Store:
     def index(self, before: VectorIndex | None, embedder: Embedder) -> VectorIndex:
         """Merge small files and index all rows; raise `Conflict` if another writer interferes.
 
-        The full-text index is rebuilt each time: after an incremental update BM25 would still count
-        the words of deleted rows. The vector index has no statistics; it is updated until
+        The full-text indexes are rebuilt each time: after an incremental update BM25 would still
+        count the terms of deleted rows. The vector index has no statistics; it is updated until
         `index_vectors` rebuilds it.
         """
         with _commit_errors(self.uri):
             self._compact()
-            self._dataset.create_scalar_index(
-                "search_text", "INVERTED", name=TEXT_INDEX, replace=True, with_position=False
-            )
+            index_terms(self._dataset)
+            self._dataset.create_scalar_index("id", "BTREE", name=ID_INDEX, replace=True)
             vectors = index_vectors(self._dataset, before, embedder)
             if self._unindexed():  # another writer has added rows in the meantime
-                self._dataset.optimize.optimize_indices(index_names=[TEXT_INDEX])
+                self._dataset.optimize.optimize_indices(index_names=list(TERM_INDEXES.values()))
         if self._unindexed():
             raise Conflict(f"{self.uri}: rows were added while they were indexed")
         return vectors
@@ -253,8 +282,8 @@ class Store:
             )
 
     def _unindexed(self) -> int:
-        stats = self._dataset.stats.index_stats(TEXT_INDEX)
-        return int(stats["num_unindexed_rows"])
+        stats = map(self._dataset.stats.index_stats, TERM_INDEXES.values())
+        return max(int(index["num_unindexed_rows"]) for index in stats)
 
 
 def _groups(batch: Any, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], int]]:

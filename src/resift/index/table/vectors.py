@@ -27,6 +27,8 @@ _PARTITION_ROWS = 200_000
 _EFFORTS = (150, 300, 600, 1200)
 _RECALL = 0.98
 _SAMPLE = 64
+_SPREAD_SAMPLE = 128
+_LEAST_ROWS = 16
 # A sample query is a passage's first words: like real queries it is short, and further from the
 # passages than they are from each other. A passage's vector would overestimate the recall.
 _QUERY_WORDS = 10
@@ -42,7 +44,7 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
     if rows < _EXACT_ROWS:
         if exists:
             dataset.drop_index(VECTOR_INDEX)
-        return VectorIndex()
+        return VectorIndex(spread=_spread(dataset, rows))
     if exists and before and before.kind == _KIND and not _is_stale(dataset, before, rows):
         dataset.optimize.optimize_indices(index_names=[VECTOR_INDEX])
         return before
@@ -55,7 +57,8 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
         num_partitions=partitions,
         replace=True,
     )
-    return _choose_effort(dataset, embedder, VectorIndex(_KIND, rows, partitions))
+    index = VectorIndex(_KIND, rows, partitions, spread=_spread(dataset, rows))
+    return _choose_effort(dataset, embedder, index)
 
 
 def nearest(dataset: Any, vector: Floats, k: int, index: VectorIndex, **options: Any) -> Any:
@@ -128,6 +131,19 @@ def _query_vectors(embedder: Embedder, texts: Sequence[str]) -> Floats:
 
 
 def _sample_queries(dataset: Any, rows: int) -> list[str]:
-    indices = np.random.default_rng(0).choice(rows, min(_SAMPLE, rows), replace=False)
-    texts = dataset.take(sorted(indices.tolist()), columns=["text"])["text"].to_pylist()
+    texts = _sample(dataset, rows, _SAMPLE, "text").to_pylist()
     return [" ".join(text.split()[:_QUERY_WORDS]) for text in texts]
+
+
+def _spread(dataset: Any, rows: int) -> float:
+    """The standard deviation of cosines between passages; 0 for too few passages."""
+    if rows < _LEAST_ROWS:
+        return 0.0
+    vectors = to_matrix(_sample(dataset, rows, _SPREAD_SAMPLE, "vector").combine_chunks())
+    cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+    return round(float(cosines.std()), 4)
+
+
+def _sample(dataset: Any, rows: int, size: int, column: str) -> Any:
+    indices = np.random.default_rng(0).choice(rows, min(size, rows), replace=False)
+    return dataset.take(sorted(indices.tolist()), columns=[column])[column]

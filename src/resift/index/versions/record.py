@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from resift.errors import IndexMismatch
+from resift.index.analysis.spec import ENGLISH_WORDS, AnalyserSpec, check_rules, checked_spec
 
-FORMAT = 4
+FORMAT = 5
 """Increase it whenever files or columns change their meaning."""
 
 _MAX_NAME, _MAX_PART, _MAX_LINE = 1_024, 255, 65_536
@@ -31,6 +32,7 @@ class VectorIndex:
     The index was built from `rows` rows in `partitions` partitions. A search reads all partitions
     with HNSW's ``ef`` set to `effort`. `recall` is the share of the exact 100 nearest rows that it
     finds. It was measured at the build, with `sample` short queries taken from indexed texts.
+    `spread` is the standard deviation of cosines between sampled passages, 0 for too few of them.
     """
 
     kind: str = "exact"
@@ -39,6 +41,7 @@ class VectorIndex:
     effort: int = 0
     recall: float = 1.0
     sample: int = 0
+    spread: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Version:
     manifest: str
     files: tuple[tuple[str, int], ...]
     vectors: VectorIndex = VectorIndex()
+    analyser: AnalyserSpec = ENGLISH_WORDS
     note: str = ""
     source_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
@@ -73,13 +77,15 @@ def write_record(version: Version) -> bytes:
 def read_record(body: bytes, number: int, uri: str) -> Version:
     """Read the record of version `number` of the index at `uri`.
 
-    Raise `IndexMismatch` for another format and `ValueError` for malformed content.
+    Raise `IndexMismatch` for another format, or other rules of the analyser, and `ValueError` for
+    malformed content.
     """
     record = read_json_object(body)
     check_format(_check_count(record.get("format")), uri)
     values = _read_fields(record, Version)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
+    check_rules(values["analyser"], uri)
     return Version(**values)
 
 
@@ -185,6 +191,13 @@ def _check_vector_index(value: Any) -> VectorIndex:
     return index
 
 
+def _check_analyser(value: Any) -> AnalyserSpec:
+    names = {item.name for item in fields(AnalyserSpec)}
+    if not isinstance(value, dict) or value.keys() != names:
+        raise ValueError("expected an object with the analyser's name, language and rules")
+    return checked_spec(**value)
+
+
 _CHECK_BY_TYPE: Mapping[Any, Callable[[Any], Any]] = {
     int: _check_count,
     str: _check_line,
@@ -198,6 +211,7 @@ _CHECK_BY_FIELD: Mapping[str, Callable[[Any], Any]] = {
     "manifest": _check_manifest_name,
     "files": _check_files,
     "vectors": _check_vector_index,
+    "analyser": _check_analyser,
     "source_options": _check_mapping,
     "partitions": partial(_check_count, most=_MAX_EFFORT),
     "effort": partial(_check_count, most=_MAX_EFFORT),

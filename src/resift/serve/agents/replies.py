@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from resift.search.context import Extract, extract, heading, name_of, on_one_line, readable
+from resift.search.extracts import Extract, extract, heading, name_of, on_one_line, readable
 from resift.search.snippets import snippet
 from resift.search.token_counts import count_tokens, fitting
 from resift.serve.agents.results import (
@@ -67,8 +67,8 @@ def passages_answer(ranking: Ranking, max_tokens: int) -> Answer:
     notes = _notes(ranking.receipt, max_tokens)
 
     def make(room: int) -> Answer:
-        extracts, left_out = extract(ranking, room, _overhead, _tokens_of_text)
-        return _passages(extracts, left_out, notes)
+        extracts, left_out = extract(ranking.query, ranking, room, _overhead, _tokens_of_text)
+        return _passages(extracts, len(left_out), notes)
 
     return _fitted(make, _passages([], len(ranking), notes), max_tokens)
 

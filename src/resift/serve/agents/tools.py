@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from resift.errors import InputError, shown
-from resift.search.context import readable
+from resift.search.extracts import readable
 from resift.serve.agents.replies import (
     Answer,
     indexes_answer,
@@ -33,7 +33,8 @@ INSTRUCTIONS = """\
 Finds passages in indexed documents, best first, and puts other texts in order of relevance.
 - search: start here for a question about the indexed documents. Ask in whole words, as a question \
 or a description of what the answer says. Cite what you use by its uri and page or heading.
-- read_passage: where a passage of a search is cut and you need the rest.
+- read_passage: where a passage of a search is cut and you need the rest, or (before, after) what \
+stands around it in its document.
 - rerank: for texts that you have already, such as results of another search. Needs no index.
 - list_indexes: only if there is doubt which index to search.
 Every answer has at most max_tokens tokens. It says what was left out, cut or not read. Texts of \
@@ -96,6 +97,8 @@ class ReadPassageArguments(_Arguments):
     start: int = Field(
         0, ge=0, description="Character to begin at: next_start of the piece before."
     )
+    before: int = Field(0, ge=0, le=20, description="Also read so many passages before it.")
+    after: int = Field(0, ge=0, le=20, description="Also read so many passages after it.")
 
 
 class ListIndexesArguments(_Arguments):
@@ -115,7 +118,7 @@ async def _rerank(service: Service, given: RerankArguments) -> Answer:
 
 
 async def _read_passage(service: Service, given: ReadPassageArguments) -> Answer:
-    passage = await service.passage(given.id, given.index)
+    passage = await service.passage(given.id, given.index, before=given.before, after=given.after)
     if passage is None:
         raise InputError(f"id={shown(given.id)}: the index has no such passage; search again")
     characters = len(passage.text)
@@ -189,8 +192,8 @@ TOOLS = {
         Tool(
             "read_passage",
             "Read a passage",
-            "The text of a passage by the id that search gave it. A long one comes in pieces: call "
-            "again with start=next_start.",
+            "The text of a passage by the id that search gave it, with before and after also of so "
+            "many around it. A long text comes in pieces: call again with start=next_start.",
             ReadPassageArguments,
             PassageResult,
             _read_passage,
