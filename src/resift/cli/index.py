@@ -177,9 +177,7 @@ def _print_plan(plan: "SyncPlan", as_json: bool, list_skipped: bool) -> None:
         print_status(f"the sync would stop: {plan.refusal}")
 
 
-def _print_report(
-    target: "Index", report: "SyncReport", as_json: bool, list_skipped: bool
-) -> None:
+def _print_report(target: "Index", report: "SyncReport", as_json: bool, list_skipped: bool) -> None:
     if as_json:
         print_json(report_as_json(report, list_skipped))
         return
