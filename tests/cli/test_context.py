@@ -51,9 +51,9 @@ def test_json_has_the_sources_and_verify_citation_takes_them(resift: Resift, fol
 
 def test_a_tokenizer_is_named(resift: Resift, folder: Path) -> None:
     index = ("--index", folder / "index")
-    options = ("--context", "60", "--tokenizer", BUNDLED / "tokenizer.json", "--json")
+    options = ("--context", "200", "--tokenizer", BUNDLED / "tokenizer.json", "--json")
     context = json.loads(resift("search", "anchor", *index, *FIRST, *options).out)["context"]
-    assert 0 < context["tokens"] <= 60
+    assert 0 < context["tokens"] <= 200
 
 
 def test_documents_are_collapsed(resift: Resift, folder: Path) -> None:

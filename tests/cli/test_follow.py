@@ -293,7 +293,9 @@ def test_json_lines_have_the_report_and_the_time(capsys: pytest.CaptureFixture[s
 def test_a_failure_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     ChangeLog().add_failure(SyncFailure(MassDeletion("all\x1b[2J gone"), None))
     out, err = capsys.readouterr()
-    assert out == "" and err[8:] == "  all [2J gone; nothing is deleted, and later syncs go on\n"
+    assert (
+        out == "" and err[8:] == "  all [2J gone; until then nothing is added, changed or deleted\n"
+    )
 
 
 class Ended(threading.Event):

@@ -32,6 +32,7 @@ def test_every_architecture_has_a_fixture_and_all_are_small() -> None:
     kinds = {
         json.loads((FOLDER / name / "config.json").read_text())["model_type"] for name in FIXTURES
     }
-    assert kinds >= set(FAMILIES) - {"new"}, "gte under its first name"
+    # gte under its first name; an embedder only, which test_nomic_bert makes
+    assert kinds >= set(FAMILIES) - {"new", "nomic_bert"}
     assert {folder.name for folder in FOLDER.iterdir()} == set(FIXTURES)
     assert sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file()) < 1e6

@@ -154,7 +154,6 @@ def test_a_change_of_the_source_ends_the_wait_after_an_error_of_the_source() -> 
     "error",
     [
         InputError("a"),
-        SettingsError("a"),
         MissingExtra("a"),
         IndexMismatch("a"),
         UnsafeStore("a"),
@@ -171,6 +170,15 @@ def test_errors_that_no_later_sync_can_mend_are_raised(error: Exception, before:
     assert recorder.failures == [] and recorder.closed == 1
 
 
+def test_settings_are_refused_at_first_and_credentials_that_expire_later_are_waited_for() -> None:
+    expired = SettingsError("Azure: no token")
+    with pytest.raises(SettingsError):
+        Recorder(Time(waits=9), expired).follow()
+    recorder = Recorder(Time(waits=3), 1.0, expired, 1.0)
+    assert recorder.follow() == [REPORT, REPORT]
+    assert [failure.error for failure in recorder.failures] == [expired]
+
+
 @pytest.mark.parametrize(
     "error", [IndexBusy("a"), EmbedderError("a"), HubError("a"), RuntimeFailure("a")]
 )
@@ -180,11 +188,11 @@ def test_errors_that_may_pass_are_not_raised(error: ResiftError) -> None:
     assert [failure.error for failure in recorder.failures] == [error]
 
 
-def test_a_mass_deletion_is_said_once_and_syncs_go_on() -> None:
+def test_a_mass_deletion_is_said_each_time_and_syncs_go_on() -> None:
     gone, more = MassDeletion("30 of 30 are gone"), MassDeletion("20 of 30 are gone")
     recorder = Recorder(Time(waits=7), gone, gone, more, 1.0, gone, 1.0, 1.0)
     assert len(recorder.follow()) == 3
-    assert [failure.error for failure in recorder.failures] == [gone, more, gone]
+    assert [failure.error for failure in recorder.failures] == [gone, gone, more, gone]
     assert {failure.retry_s for failure in recorder.failures} == {None}
     assert recorder.waits == [None] * 7
 
@@ -235,7 +243,9 @@ def test_failures_are_logged_unless_someone_takes_them(caplog: pytest.LogCapture
 def test_a_failure_is_one_line() -> None:
     assert str(SyncFailure(StoreError("s3://b: down"), 7.6)) == "s3://b: down; next try in 8 s"
     refused = str(SyncFailure(MassDeletion("all are gone: --allow-deletes"), None))
-    assert refused == "all are gone: --allow-deletes; nothing is deleted, and later syncs go on"
+    assert (
+        refused == "all are gone: --allow-deletes; until then nothing is added, changed or deleted"
+    )
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/index/a")
     assert str(SyncFailure(full, 2)).startswith("/index/a: ")
     assert str(SyncFailure(TimeoutError(), 2)) == "timeouterror; next try in 2 s"

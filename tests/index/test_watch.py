@@ -229,6 +229,36 @@ def test_a_folder_that_cannot_be_watched_is_listed_instead_and_that_is_said_once
     assert "it is listed every 0.3 s" in record.getMessage()
 
 
+def test_a_watch_that_fails_later_makes_a_sync_due_and_begins_again(
+    docs: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun = []
+
+    def fail_later(*_: object, **__: object) -> Any:
+        begun.append(1)
+        yield set()
+        raise RuntimeError("too many folders")
+
+    monkeypatch.setattr("watchfiles.watch", fail_later)
+    folder = watching(docs, every_s=600)
+    for count in (1, 2):
+        folder.prepare()
+        assert is_due(folder)
+        assert len(begun) == count
+    assert "too many folders" in caplog.text
+
+
+def test_a_file_that_a_pattern_names_makes_a_sync_due(docs: Path) -> None:
+    globs = Globs(include=("package-lock.json",))
+    folder = watching(docs, every_s=600, globs=lambda: globs)
+    try:
+        folder.prepare()
+        (docs / "package-lock.json").write_text("{}")
+        assert is_due(folder)
+    finally:
+        folder.close()
+
+
 def test_patterns_that_cannot_be_read_exclude_nothing(docs: Path) -> None:
     readable = [ALL]
 

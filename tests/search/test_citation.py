@@ -142,6 +142,7 @@ class Versioned:
     """A bucket's object with its versions, newest last, by id."""
 
     uri = "s3://bucket/docs/dog.md"
+    numbers_every_write = False
 
     def __init__(self) -> None:
         self.versions: dict[str, str] = {}

@@ -132,7 +132,8 @@ def test_a_candidate_has_a_citation(snapshot: Snapshot) -> None:
     assert Path(uri).read_text() == "cat cat cat"
     assert candidate.id == f"{uri}#0"
     assert candidate.citation.etag
-    assert candidate.citation == Citation(uri, "cat.txt", 0, 11, candidate.citation.etag)
+    etag = candidate.citation.etag
+    assert candidate.citation == Citation(uri, "cat.txt", 0, 11, etag, line=1)
 
 
 def test_metadata_is_the_documents_own_whatever_its_names_are(tmp_path: Path) -> None:

@@ -70,7 +70,10 @@ def context_line(context: Context) -> str:
     sources = len(context.sources)
     parts = [f"{context.tokens:,} tokens of {sources} {'source' if sources == 1 else 'sources'}"]
     optional = (
-        (context.left_out, f"{context.left_out} hits did not fit"),
+        (
+            context.left_out,
+            f"{context.left_out} {'hit' if context.left_out == 1 else 'hits'} did not fit",
+        ),
         (context.same_text, f"{context.same_text} with the same text"),
     )
     parts += [part for is_shown, part in optional if is_shown]

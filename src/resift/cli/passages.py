@@ -23,13 +23,17 @@ def passage(query: str, hit: Hit) -> Text:
 
 
 def source_line(hit: Hit) -> str:
-    """The path, page, row and heading that a hit's citation has."""
+    """The path, id of a row, page, row, line and heading that a hit's citation has."""
     citation = hit.citation
     if citation is None:
         return ""
-    path = printable(citation.doc_id or citation.uri)
+    is_row = citation.row is not None
+    path = printable(citation.uri if is_row or not citation.doc_id else citation.doc_id)
     parts = [path if len(path) <= MAX_PATH else f"…{path[1 - MAX_PATH :]}"]
-    for name, number in (("page", citation.page), ("row", citation.row)):
+    if is_row and citation.doc_id != f"row-{citation.row}":
+        parts.append(snippet(citation.doc_id, MAX_PATH))
+    numbers = (("page", citation.page), ("row", citation.row), ("line", citation.line))
+    for name, number in numbers:
         if number is not None:
             parts.append(f"{name} {number}")
     parts.append(snippet(citation.heading, MAX_PATH))

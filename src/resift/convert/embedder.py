@@ -60,7 +60,7 @@ def convert_embedder(
         tokenizer = load_tokenizer(folder / TOKENIZER)
         tokens = Tokens(tokenizer, source.encoder.max_tokens, known_only=False)
         _check_prompts(source, tokens, name)
-        known = known_texts(source, Tokens(tokenizer, source.encoder.max_tokens), texts)
+        known = known_texts(Tokens(tokenizer, source.encoder.max_tokens), texts)
         graph = vector_graph(source.weights, source.shape, source.dense)
         save_graph(graph, folder / ENCODER)
         exact = Encoder(tokens, open_session(folder / ENCODER))

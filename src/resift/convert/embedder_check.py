@@ -48,7 +48,7 @@ class EmbedderTexts:
     held_out: Pairs
 
 
-def known_texts(source: BiEncoder, tokens: Tokens, texts: CalibrationTexts) -> EmbedderTexts:
+def known_texts(tokens: Tokens, texts: CalibrationTexts) -> EmbedderTexts:
     """The given texts; random words of the vocabulary if the model knows few of their words.
 
     `tokens` leave out unknown words.

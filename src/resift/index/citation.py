@@ -319,8 +319,9 @@ def _wrong_field(claim: Claim, document: ChunkedDocument) -> str | None:
     chunk = next((p for p in document.chunks if p.start <= cited.start < p.end), None)
     if chunk is not None:
         actual |= {"page": chunk.page, "heading": chunk.heading}
-        if chunk.line is not None and cited.line is not None:
-            actual["line"] = chunk.line + chunk.text.count("\n", 0, cited.start - chunk.start)
+        if cited.line is not None:
+            lines = chunk.text.count("\n", 0, cited.start - chunk.start)
+            actual["line"] = None if chunk.line is None else chunk.line + lines
     for name, value in actual.items():
         if getattr(cited, name) != value:
             return f"its {name} is {value!r} and not {getattr(cited, name)!r}"

@@ -55,7 +55,7 @@ class SyncFailure:
         text = f"{error.filename or ''}: {reason(error)}" if isinstance(error, OSError) else error
         line = str(text).removeprefix(": ")
         if self.retry_s is None:
-            return f"{line}; nothing is deleted, and later syncs go on"
+            return f"{line}; until then nothing is added, changed or deleted"
         return f"{line}; next try in {self.retry_s:.0f} s"
 
 
@@ -121,7 +121,7 @@ class _Attempts:
         self._stop = stop
         self._on_failure = on_failure
         self._failures = 0
-        self._refusal = ""
+        self._has_synced = False
 
     def run(self) -> SyncReport | None:
         """Sync; None if that failed. Raises permanent errors, and `_Stopped`."""
@@ -130,19 +130,18 @@ class _Attempts:
             report = self._sync(self._check)
         except MassDeletion as error:
             self._failures = 0
-            if str(error) != self._refusal:
-                self._on_failure(SyncFailure(error, None))
-            self._refusal = str(error)
+            self._on_failure(SyncFailure(error, None))
             return None
         except (ResiftError, OSError) as error:
             self._check()
-            if is_permanent(error):
+            # Settings that have worked are valid: credentials expired, or a token server is down.
+            if is_permanent(error) and not (self._has_synced and isinstance(error, SettingsError)):
                 raise
             self._failures += 1
             self.failure = SyncFailure(error, backoff_s(self._failures))
             self._on_failure(self.failure)
             return None
-        self._failures, self._refusal = 0, ""
+        self._failures, self._has_synced = 0, True
         return report
 
     def _check(self, _: Progress | None = None) -> None:
@@ -159,7 +158,7 @@ def follow(
     """Yield the report of each sync until `stop` is set, which also ends a running sync.
 
     A failing sync is tried again, later each time, and passed to `on_failure`, which by default
-    logs it. A refused mass deletion is passed on once and waits for the next regular sync. Errors
+    logs it. A refused mass deletion is passed on each time and waits for the next regular sync. Errors
     that no later sync can mend are raised.
     """
     attempts = _Attempts(sync, stop, on_failure or log_failure)

@@ -34,6 +34,8 @@ _TICK_MS = 200
 _NETWORK_DRIVES = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.")
 _MOUNTS = Path("/proc/self/mountinfo")
 
+_UNWATCHABLE = (OSError, RuntimeError)  # no inotify, or too many folders for it, at once or later
+
 _log = logging.getLogger(__name__)
 
 
@@ -118,9 +120,9 @@ class FolderWatch:
         )
         try:
             next(changes)
-        except (OSError, RuntimeError) as error:  # no inotify, or too many folders for it
+        except _UNWATCHABLE as error:
             self._node = node
-            self._poll(reason(error) if isinstance(error, OSError) else str(error))
+            self._poll(_problem(error))
             return
         self._changes, self._node = changes, node
         if self._only is None:
@@ -138,7 +140,11 @@ class FolderWatch:
 
     def _has_changed(self, stop: threading.Event) -> bool:
         """Wait a moment for changes; return whether some matter to the index."""
-        changes = next(self._changes, None) if self._changes else None
+        try:
+            changes = next(self._changes, None) if self._changes else None
+        except _UNWATCHABLE as error:
+            _log.warning("%s: watching is interrupted: %s", self._root, _problem(error))
+            changes = None
         if changes is None:
             self.close()
             return True
@@ -175,7 +181,7 @@ class FolderWatch:
         parts = key.split("/")
         if key != "." and any(_is_ignored(part) for part in parts):
             return False
-        if is_document(key):
+        if is_document(key, globs):
             return globs.match(key) and not self._is_in_index(changed)
         if key in self._folders or changed.is_dir():
             self._has_new_folders = True
@@ -218,6 +224,10 @@ def _unescape(mount: str) -> Path:
     for character in " \t\n\\":
         mount = mount.replace(f"\\{ord(character):03o}", character)
     return Path(mount)
+
+
+def _problem(error: Exception) -> str:
+    return reason(error) if isinstance(error, OSError) else str(error)
 
 
 def _is_ignored(part: str) -> bool:

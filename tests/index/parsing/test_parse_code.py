@@ -94,6 +94,14 @@ def test_a_passage_knows_its_line_and_a_large_function_is_cut_between_lines() ->
     assert {piece.heading for piece in chunks} == {"", "def large()", "def small()"}
 
 
+def test_a_comment_behind_code_belongs_to_that_code() -> None:
+    body = PAD.replace("    x", "        x")
+    text = f"class A:\n    size = 1  # bytes\n    def large(self):\n{body}"
+    first, second = one_document("a.py", text).sections
+    assert text[first.start : first.end].strip().endswith("# bytes")
+    assert text[second.start : second.end].startswith("def large")
+
+
 def test_small_neighbours_of_a_class_share_a_section_and_others_do_not() -> None:
     methods = "".join(f"    def get_{n}(self):\n        return {n}\n\n" for n in range(40))
     document = one_document("a.py", f"class A:\n{methods}\n\ndef last():\n    pass\n")

@@ -48,6 +48,12 @@ def test_without_a_plain_part_the_html_is_the_text() -> None:
     assert "\n\nHällo HTML." in one_document("a.eml", multipart(HTML)).text
 
 
+def test_beside_a_blank_plain_part_the_html_is_the_text() -> None:
+    blank = part(b"text/plain", b" \r\n")
+    document = one_document("a.eml", multipart(blank, HTML, kind=b"alternative"))
+    assert document.text.endswith("Hällo HTML.")
+
+
 def test_encoded_bodies_are_decoded_and_broken_parts_are_named() -> None:
     base64 = part(
         b"text/plain; charset=utf-8", b"R3LDvMOfZQ==", b"Content-Transfer-Encoding: base64\r\n"

@@ -208,6 +208,7 @@ def test_a_bucket_in_the_host_stays_there(uri: str, endpoint: str, bucket: str) 
         ("https://host/b/%FF", "not UTF-8"),
         ("https://host/b/a//c", "an empty or dotted part"),
         ("https://acct.blob.core.windows.net/", "not the name of a container"),
+        ("abfss://con@acct.dfs.core.windows.net/x?sv=1&sig=s3cret", "has a SAS token"),
         ("abfss://con/x", "names no account"),
         ("abfss://con@host/x", "names no account"),
         ("az://Con/x", "not the name of a container"),

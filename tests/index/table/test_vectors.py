@@ -1,6 +1,7 @@
 """When vectors are searched by a graph, and that the reported recall is its recall."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,13 @@ from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from resift.index.table import vectors as near
-from resift.index.table.vectors import NEAREST, VECTOR_INDEX, index_vectors, nearest
+from resift.index.table.vectors import (
+    NEAREST,
+    VECTOR_INDEX,
+    index_vectors,
+    nearest,
+    to_matrix,
+)
 from resift.index.versions.record import VectorIndex
 
 DIM = 16
@@ -66,9 +73,20 @@ def index_names(data: Any) -> list[str]:
     return [index.name for index in data.describe_indices()]
 
 
+def test_the_spread_is_the_deviation_of_cosines_between_passages(tmp_path: Path) -> None:
+    data, embedder = dataset(tmp_path, 60), Recording()
+    vectors = to_matrix(data.to_table(columns=["vector"])["vector"].combine_chunks())
+    cosines = [vectors[i] @ vectors[j] for i in range(60) for j in range(i)]
+    assert index_vectors(data, None, embedder).spread == pytest.approx(np.std(cosines), abs=1e-4)
+
+
+def test_few_passages_have_no_spread(tmp_path: Path) -> None:
+    assert index_vectors(dataset(tmp_path, 15), None, Recording()).spread == 0
+
+
 def test_few_vectors_are_searched_exactly(tmp_path: Path) -> None:
     data, embedder = dataset(tmp_path, 399), Recording()
-    assert index_vectors(data, None, embedder) == EXACT
+    assert replace(index_vectors(data, None, embedder), spread=0) == EXACT
     assert (embedder.texts, index_names(data)) == ([], [])
     query = embedder.embed(["w1 w2"])[0]
     assert nearest_ids(data, query, 20, EXACT) == exact_ids(data, query, 20)
@@ -137,7 +155,7 @@ def test_a_graph_is_built_again_after_many_deletions_and_dropped_in_the_end(tmp_
     second = index_vectors(data, first, embedder)
     assert (second.kind, second.rows) == ("IVF_HNSW_SQ", 700)
     data.delete(f"text IN ({', '.join(names[:650])})")
-    assert index_vectors(data, second, embedder) == EXACT
+    assert replace(index_vectors(data, second, embedder), spread=0) == EXACT
     assert index_names(data) == []
 
 

@@ -120,7 +120,8 @@ def _known(kind: str, value: object, names: Sequence[str], given: object = None)
     near = get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
     hint = f", perhaps {near[0]}" if near else ""
     listed = [name for name in names if kind == "analyser" or len(name) > 2]
+    others = "" if kind == "analyser" else " (none for others, such as Chinese, Japanese and Thai)"
     raise InputError(
         f"{kind}={shown(value if given is None else given)}: expected one of "
-        f"{', '.join(listed)}{hint}"
+        f"{', '.join(listed)}{others}{hint}"
     )

@@ -103,14 +103,16 @@ class _Outline:
     def parts(self, parent: Any, code: Part, depth: int) -> Iterator[Part]:
         """Yield the definitions among a node's children, each followed by `code` around it."""
         comment: Any = None  # the first of the comments directly above
-        row = 0
+        row, code_row = 0, -1
         for child in parent.named_children:
             if child.start_point[0] > row + 1:
                 comment = None
             row = child.end_point[0]
             if child.type in COMMENTS:
-                comment = comment or child
+                if child.start_point[0] != code_row:  # else it is about the code before it
+                    comment = comment or child
                 continue
+            code_row = row
             start = (comment or child).start_byte
             comment = None
             definition = self._definition(child)

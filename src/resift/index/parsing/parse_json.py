@@ -13,7 +13,7 @@ from resift.errors import SourceError
 from resift.index.parsing.charset import Decoded, decode, decode_rows
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
 from resift.index.parsing.options import DEFAULTS, Columns, ParseOptions
-from resift.index.parsing.parse_jsonl import check_storable, parse_jsonl
+from resift.index.parsing.parse_jsonl import check_storable, may_spell_surrogate, parse_jsonl
 from resift.index.parsing.plain_values import storable, value_lines
 from resift.index.parsing.row_reader import RowReader
 from resift.index.parsing.sections import Part, sections_of_parts
@@ -73,9 +73,11 @@ def _are_rows(value: Any, columns: Columns) -> bool:
 
 def _rows(decoded: Decoded, columns: Columns) -> ParsedFile:
     rows = RowReader(columns, "row", decoded.problems)
+    may_be_unstorable = may_spell_surrogate(decoded.text)  # searched once for all rows
     for number, fields in enumerate(json.loads(decoded.text, parse_int=_integer), start=1):
         try:
-            check_storable(fields, decoded.text)
+            if may_be_unstorable:
+                check_storable(fields)
             rows.add(number, fields)
         except ValueError as error:
             rows.add_problem(number, str(error))

@@ -57,20 +57,22 @@ def _fields(line: str) -> dict[str, Any]:
         raise ValueError(f"not JSON ({reason} at column {error.colno})") from error
     if not isinstance(fields, dict):
         raise ValueError(f"expected a JSON object, not {type(fields).__name__}")
-    check_storable(fields, line)
+    if may_spell_surrogate(line):
+        check_storable(fields)
     return fields
 
 
-def check_storable(fields: dict[str, Any], line: str) -> None:
-    """Raise `ValueError` if `fields` have a lone surrogate, which cannot be stored.
+def may_spell_surrogate(text: str) -> bool:
+    """Whether JSON has an escape that may be a lone surrogate; nothing else can spell one."""
+    return _SURROGATE.search(text) is not None
 
-    They were read from `line`, where only an escape can spell it.
-    """
-    if _SURROGATE.search(line):
-        try:
-            json.dumps(fields, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("a lone surrogate in it: not text") from error
+
+def check_storable(fields: dict[str, Any]) -> None:
+    """Raise `ValueError` if `fields` have a lone surrogate, which cannot be stored."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a lone surrogate in it: not text") from error
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -40,11 +40,8 @@ def parse_mail(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
     builder = TextBuilder(title)
     problems: list[str] = []
     builder.add_block("\n".join(f"{name}: {value}" for name, value in headers.items()))
-    for part in _body(parts):
-        try:
-            builder.add_block(_text(part))
-        except SourceError as error:
-            problems.append(f"a part of the mail is left out: {error}")
+    for text in _body(parts, problems):
+        builder.add_block(text)
     names = [name for part in parts if (name := _file_name(part))]
     if names:
         builder.add_block(f"Attachments: {', '.join(names)}")
@@ -63,11 +60,23 @@ def _parts(message: Message) -> Iterator[Message]:
             yield part
 
 
-def _body(parts: list[Message]) -> list[Message]:
-    """Choose the parts with the mail's text: the plain ones, or else those in HTML."""
-    texts = [part for part in parts if not _file_name(part)]
-    plain = [part for part in texts if part.get_content_type() == "text/plain"]
-    return plain or [part for part in texts if part.get_content_type() == "text/html"]
+def _body(parts: list[Message], problems: list[str]) -> list[str]:
+    """Return the mail's text: of the plain parts, or else of those in HTML.
+
+    Some programs send a plain part that is blank. What cannot be read is added to `problems`.
+    """
+    for kind in ("text/plain", "text/html"):
+        texts = []
+        for part in parts:
+            if part.get_content_type() != kind or _file_name(part):
+                continue
+            try:
+                texts.append(_text(part))
+            except SourceError as error:
+                problems.append(f"a part of the mail is left out: {error}")
+        if any(texts):
+            return texts
+    return []
 
 
 def _text(part: Message) -> str:

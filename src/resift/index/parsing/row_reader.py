@@ -49,13 +49,14 @@ class RowReader:
         without text, or by none.
         """
         names = list(names)
-        for name, purpose in ((self._columns.text, "text's"), (self._columns.id, "ids'")):
+        for name, kind in ((self._columns.text, "text"), (self._columns.id, "id")):
             if name is not None and name not in names:
                 listed = ", ".join(map(_shown, names[:10])) or "none at all"
                 if len(names) > 10 or len(listed) > _MAX_REASON:
                     listed = f"{listed[:_MAX_REASON]}, …"
                 raise SourceError(
-                    f"no column {name!r} in it, but {listed}: name the {purpose} column"
+                    f"no column {name!r} in it, but {listed}: name its column with the {kind} "
+                    f"(--{kind}-column FILE=COLUMN)"
                 )
 
     def index_columns(self, names: Sequence[str], header_row: int) -> dict[str, int]:

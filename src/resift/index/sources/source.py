@@ -244,9 +244,9 @@ def open_object(uri: str, storage: StorageSettings) -> tuple[Source, str]:
     return Source(parent), name
 
 
-def is_document(path: str) -> bool:
-    """Whether a file with this name is a document, unless an option says otherwise."""
-    return _not_document(path, ALL) is None
+def is_document(path: str, globs: Globs = ALL) -> bool:
+    """Whether a file with this name is a document; patterns can name what is left out else."""
+    return _not_document(path, globs) is None
 
 
 def _not_document(key: str, globs: Globs) -> tuple[str, str] | None:

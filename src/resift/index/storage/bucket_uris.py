@@ -27,6 +27,7 @@ _AWS_HOST = re.compile(
 _GOOGLE_HOST = re.compile(r"(?:(.+)\.)?storage\.googleapis\.com")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WEB = ("http", "https")
+_SIGNATURE = re.compile(r"\?(?:.*&)?sig=")
 
 
 class BucketUri(NamedTuple):
@@ -45,6 +46,10 @@ def parse_bucket_uri(uri: str) -> BucketUri:
     """Parse a URI of one of `SCHEMES`; raise `InputError` if a part of it is not valid."""
     parts = split_key(uri, is_typed=True)
     path = parts.path.strip("/")
+    if parts.scheme == "az" and _SIGNATURE.search(path):
+        raise InputError(
+            f"{shown(uri)}: has a SAS token; set it as AZURE_STORAGE_SAS_TOKEN, not in the URI"
+        )
     has_invalid_part = path and any(part in ("", ".", "..") for part in path.split("/"))
     if has_invalid_part or _CONTROL.search(path):
         raise InputError(
@@ -104,7 +109,7 @@ def shown(uri: str) -> str:
     host, slash, path = rest.partition("/")
     if separator and not scheme.lower().startswith("abfs"):
         host = host.rpartition("@")[2]
-    if scheme.lower() in _WEB and "?" in path:
+    if "?" in path and (scheme.lower() in _WEB or _SIGNATURE.search(path)):
         path = f"{path.partition('?')[0]}?…"
     whole = f"{scheme}{separator}{host}{slash}{path}" if separator else uri
     text = whole if whole.isprintable() or "…" in whole else ascii(whole)

@@ -16,6 +16,10 @@ from resift.index.normalisation import searchable
 from resift.types import Precomputed
 
 
+# Characters of one value, and of all values of a document, that are searched.
+_MAX_VALUE, _MAX_METADATA = 100, 500
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """The object that passages come from, in the state in which it was read.
@@ -65,13 +69,34 @@ class Passage:
 
     @property
     def search_text(self) -> str:
-        """The text that is embedded and analysed: title, heading and text, normalised.
+        """The text that is embedded: title, heading and text, normalised.
 
         A passage from the middle of a document often does not name its subject; the title does.
         BM25 over one field needs no field weights.
         """
         parts = (self.title, self.heading, self.text)
         return searchable("\n".join(part for part in parts if part))
+
+    @property
+    def lexical_text(self) -> str:
+        """The text that is analysed: `search_text`, a row's id, and short values of its metadata.
+
+        People search for an order number or a name that stands in a column of its own.
+        """
+        values: list[str] = []
+        if self.row is not None and self.doc_id != f"row-{self.row}" and not self.doc_id.isdigit():
+            values.append(self.doc_id)
+        for value in self.metadata.values():
+            parts = value if isinstance(value, list) else [value]
+            values += (str(part) for part in parts if _is_short(part))
+        added = " ".join(values)[:_MAX_METADATA]
+        return f"{self.search_text}\n{searchable(added)}" if added else self.search_text
+
+
+def _is_short(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value) <= _MAX_VALUE
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _ORIGIN_TYPES = {
@@ -153,7 +178,7 @@ def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_sc
     texts = [p.search_text for p in passages]
     columns["search_hash"] = [search_hash(text) for text in texts]
     analyser = analyser_of(table_schema)
-    terms = [analyser.document(text) for text in texts]
+    terms = [analyser.document(p.lexical_text) for p in passages]
     columns |= {TERMS: [line for line, _ in terms], EXACT_TERMS: [line for _, line in terms]}
     precomputed = [_precomputed_values(p.precomputed) for p in passages]
     columns |= {name: [row[i] for row in precomputed] for i, name in enumerate(_PRECOMPUTED)}
