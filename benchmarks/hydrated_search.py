@@ -63,10 +63,10 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _index(options: argparse.Namespace) -> None:
     """Index more of the corpus until the index has enough passages."""
     index, docs = Index(str(options.work / "index")), options.work / "docs"
-    versions = index.versions()
+    versions = index.versions() if (options.work / "index").exists() else []
     if versions and versions[-1].passages >= options.passages:
         return
-    docs.mkdir(exist_ok=True)
+    docs.mkdir(parents=True, exist_ok=True)
     lines = _lines(options.corpus)
     number = 0
     while not versions or versions[-1].passages < options.passages:

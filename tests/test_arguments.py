@@ -152,6 +152,16 @@ def test_arguments_of_a_reranker(tiny: Reranker, method: str) -> None:
             refused(call, name, value, **needed)
 
 
+@pytest.mark.parametrize("version", [1.0, "1", True, np.float64(1), np.zeros(3), 0, -1, b"1"])
+def test_the_number_of_a_version_is_an_integer(tmp_path: Path, version: Any) -> None:
+    expected = r": expected the whole number of a version, from 1$"
+    with pytest.raises(InputError, match=rf"^version=.*{expected}"):
+        Index(tmp_path / "index", version=version)
+    with pytest.raises(InputError, match=rf"^number=.*{expected}"):
+        Index(tmp_path / "index").rollback(version)
+    assert Index(tmp_path / "index", version=np.int64(1))._version == 1  # type: ignore[arg-type]
+
+
 def test_arguments_of_many_queries(tiny: Reranker) -> None:
     needed = {"queries": ["red"], "documents": [TEXTS]}
     for name in names_of(tiny.rank_many):

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
 BASE = {
     "types", "errors", "extras", "files", "inputs", "cores", "settings", "plain_json",
-    "setting_values", "storage_settings",
+    "setting_values", "storage_settings", "storage_tables",
 }  # fmt: skip
 
 MAY_IMPORT = {
@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "cores": set[str](),
     "files": {"errors"},
     "inputs": {"errors", "files"},
-    "settings": {"errors", "files", "setting_values", "storage_settings"},
+    "settings": {"errors", "files", "setting_values", "storage_settings", "storage_tables"},
     "setting_values": {"errors"},
     "storage_settings": {"errors", "setting_values"},
+    "storage_tables": {"errors", "storage_settings"},
     "rerank": BASE,
     "index": BASE,
     "convert": BASE | {"rerank"},

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         VersionGone,
     )
     from resift.index.analysis.spec import AnalyserSpec
-    from resift.index.citation import CitationStatus, Cited, Verdict
+    from resift.index.claims import CitationStatus, Cited, Verdict
     from resift.index.embed import Embedder, Precomputer
     from resift.index.follow import SyncFailure
     from resift.index.parsing.options import Columns, ParseLimits
@@ -85,7 +85,7 @@ _MODULES = {
     "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
     "Vanished VersionGone",
     "index.analysis.spec": "AnalyserSpec",
-    "index.citation": "CitationStatus Cited Verdict",
+    "index.claims": "CitationStatus Cited Verdict",
     "index.embed": "Embedder Precomputer",
     "index.parsing.options": "Columns ParseLimits",
     "index.sources.patterns": "Globs",

@@ -74,7 +74,7 @@ from resift.setting_values import secret, text
 from resift.storage_settings import AzSettings as AzSettings
 from resift.storage_settings import GsSettings as GsSettings
 from resift.storage_settings import StorageSettings as StorageSettings
-from resift.storage_settings import read_storage
+from resift.storage_tables import read_storage
 
 _ENVIRONMENT = {
     "runtime": ("RESIFT_RUNTIME",),
@@ -144,7 +144,14 @@ class Settings:
                 source = f" (from {self.origins[name]})" if name in self.origins else ""
                 raise SettingsError(f"{error}{source}") from None
         if self.ca_file and not self.storage.ca_file:
-            object.__setattr__(self, "storage", replace(self.storage, ca_file=self.ca_file))
+            object.__setattr__(self, "storage", self._with_ca_file())
+
+    def _with_ca_file(self) -> StorageSettings:
+        origin = self.origins.get("ca_file")
+        is_variable = origin is None or origin in _ENVIRONMENT["ca_file"]
+        name = origin or "ca_file" if is_variable else f"{origin}: ca_file"
+        origins = {**self.storage.origins, "ca_file": name}
+        return replace(self.storage, ca_file=self.ca_file, origins=origins)
 
     @classmethod
     def load(cls, environ: Mapping[str, str] | None = None) -> "Settings":

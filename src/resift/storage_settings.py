@@ -2,7 +2,8 @@
 
 A table for a URI holds for all URIs below it; of several tables the longest URI holds. Its values
 replace those of the general table in groups, so that keys never go to another endpoint than theirs:
-the address (endpoint, region, ...), the credentials, the encryption.
+the address (endpoint, region, ...), the credentials, the encryption. `origins` of a record maps the
+name of a setting to the variable or table of its value, which messages name.
 """
 
 from collections.abc import Mapping
@@ -67,11 +68,16 @@ class GsSettings:
     credentials_json: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     skip_signature: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_fields(self, "storage.gs", GS_ENVIRONMENT, ("credentials_json",))
         if self.endpoint and "://" not in self.endpoint:  # as in STORAGE_EMULATOR_HOST
             object.__setattr__(self, "endpoint", f"http://{self.endpoint}")
+
+    def name_of(self, name: str) -> str:
+        """The variable or table of a setting, or the variable that would set it; for messages."""
+        return self.origins.get(name) or GS_ENVIRONMENT[name][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +95,15 @@ class AzSettings:
     connection_string: str | None = field(default=None, repr=False)
     endpoint: str | None = None
     skip_signature: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         secrets = ("account_key", "sas_token", "connection_string")
         _check_fields(self, "storage.az", AZ_ENVIRONMENT, secrets)
+
+    def name_of(self, name: str) -> str:
+        """The variable or table of a setting, or the variable that would set it; for messages."""
+        return self.origins.get(name) or AZ_ENVIRONMENT[name][0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,29 +132,37 @@ class StorageSettings:
     by_uri: "Mapping[str, StorageSettings | GsSettings | AzSettings]" = field(
         default_factory=dict, hash=False
     )
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_fields(self, "storage", ENVIRONMENT, _SECRETS)
-        object.__setattr__(self, "ca_file", text("storage.ca_file", self.ca_file))
+        ca_name = self.origins.get("ca_file", "storage.ca_file")
+        object.__setattr__(self, "ca_file", text(ca_name, self.ca_file))
         encryption = self.server_side_encryption
         if encryption not in (None, *ENCRYPTIONS):
             raise SettingsError(
-                f"storage.server_side_encryption={shown(encryption)}: "
-                f"expected one of {', '.join(ENCRYPTIONS)}"
+                f"{self.origins.get('server_side_encryption', 'storage.server_side_encryption')}="
+                f"{shown(encryption)}: expected one of {', '.join(ENCRYPTIONS)}"
             )
         for name in ("kms_key_id", "bucket_key"):
             if getattr(self, name) and encryption != "aws:kms":
                 raise SettingsError(
-                    f"storage.{name}: expected server_side_encryption = 'aws:kms' too"
+                    f"{self.origins.get(name, f'storage.{name}')}: expected "
+                    "server_side_encryption = 'aws:kms' too"
                 )
         for name, kind in (("gs", GsSettings), ("az", AzSettings)):
             _expect(f"storage.{name}", getattr(self, name), kind)
         if not isinstance(self.by_uri, Mapping):
             raise SettingsError(f"storage.by_uri={shown(self.by_uri)}: expected a dict by URI")
-        by_uri = {_table_uri(uri): table for uri, table in self.by_uri.items()}
+        by_uri = {table_uri(uri): table for uri, table in self.by_uri.items()}
         for uri, table in by_uri.items():
             _expect(f"storage.by_uri[{uri!r}]", table, kind_of_table(uri))
         object.__setattr__(self, "by_uri", by_uri)
+
+    def name_of(self, name: str) -> str:
+        """The variable or table of a setting, or the variable that would set it; for messages."""
+        usual = {"endpoint": "AWS_ENDPOINT_URL", "ca_file": "ca_file"}
+        return self.origins.get(name) or usual.get(name) or ENVIRONMENT[name][0]
 
     def of(self, uri: str) -> "StorageSettings":
         """The settings for one URI: those of its table, and of the general one for the rest."""
@@ -152,10 +171,10 @@ class StorageSettings:
             return replace(self, by_uri={}) if self.by_uri else self
         table = self.by_uri[name]
         if isinstance(table, GsSettings):
-            return replace(self, gs=_merge(self.gs, table, _GS_GROUPS), by_uri={})
+            return replace(self, gs=_merge(self.gs, table, _GS_GROUPS, name), by_uri={})
         if isinstance(table, AzSettings):
-            return replace(self, az=_merge(self.az, table, _AZ_GROUPS), by_uri={})
-        return replace(_merge(self, table, _GROUPS), by_uri={})
+            return replace(self, az=_merge(self.az, table, _AZ_GROUPS, name), by_uri={})
+        return replace(_merge(self, table, _GROUPS, name), by_uri={})
 
     def table_of(self, uri: str) -> str | None:
         """The URI of the table that holds for `uri`; None if only the general one does."""
@@ -209,7 +228,8 @@ def kind_of_table(uri: str) -> type[StorageSettings | GsSettings | AzSettings]:
     return kind
 
 
-def _table_uri(uri: object) -> str:
+def table_uri(uri: object) -> str:
+    """The URI of a table in canonical form; raises `SettingsError` for anything but text."""
     if not isinstance(uri, str):
         raise SettingsError(f"storage.by_uri: {shown(uri)}: expected a URI as text")
     scheme, separator, rest = uri.partition("://")
@@ -225,77 +245,19 @@ def _check_fields(
     settings: Any, prefix: str, names: Mapping[str, object], secrets: tuple[str, ...]
 ) -> None:
     """Store the checked values of the fields `names` in a frozen record."""
+    if not isinstance(settings.origins, Mapping):
+        raise SettingsError(f"{prefix}.origins={shown(settings.origins)}: expected names in a dict")
     for name in names:
         check = flag if name in _FLAGS else secret if name in secrets else text
-        object.__setattr__(settings, name, check(f"{prefix}.{name}", getattr(settings, name)))
+        label = settings.origins.get(name, f"{prefix}.{name}")
+        object.__setattr__(settings, name, check(label, getattr(settings, name)))
 
 
-def _merge(general: _T, table: _T, groups: tuple[tuple[str, ...], ...]) -> _T:
+def _merge(general: _T, table: _T, groups: tuple[tuple[str, ...], ...], uri: str) -> _T:
     """Take each group from the table if the table has a value of it, otherwise as it is."""
-    values = {
-        name: getattr(table, name)
-        for group in groups
-        if any(getattr(table, name) for name in group)
-        for name in group
-    }
-    return replace(general, **values)
-
-
-def read_storage(
-    table: Mapping[str, Any], environ: Mapping[str, str], source: str
-) -> StorageSettings:
-    """Make the settings of a file's ``[storage]`` table and the environment, which wins.
-
-    A table for a URI wins over the environment, which names no URI. `source` begins the message of
-    a `SettingsError`.
-    """
-    try:
-        return _read_storage(table, environ)
-    except SettingsError as error:
-        raise SettingsError(f"{source}{error}") from None
-
-
-def _read_storage(table: Mapping[str, Any], environ: Mapping[str, str]) -> StorageSettings:
-    values = dict(table)
-    by_uri = {uri: values.pop(uri) for uri in table if "://" in uri}
-    stores = {name: values.pop(name, {}) for name in ("gs", "az")}
-    _refuse_unknown(values, (*ENVIRONMENT, "gs", "az"), "storage.")
-    read: dict[str, Any] = {**values, **_variables(environ, ENVIRONMENT)}
-    for name, kind in (("gs", GsSettings), ("az", AzSettings)):
-        names = _names_of(kind)
-        given = _checked_table(f"storage.{name}", stores[name], names)
-        read[name] = kind(**{**given, **_variables(environ, names)})
-    tables = {}
-    for uri, content in by_uri.items():
-        kind_of_uri = kind_of_table(_table_uri(uri))
-        given = _checked_table(f'storage."{uri}"', content, _names_of(kind_of_uri))
-        tables[uri] = kind_of_uri(**given)
-    return StorageSettings(**read, by_uri=tables)
-
-
-def _names_of(kind: type) -> Mapping[str, tuple[str, ...]]:
-    """The settings of a kind of table, with the variables of each."""
-    return {GsSettings: GS_ENVIRONMENT, AzSettings: AZ_ENVIRONMENT}.get(kind, ENVIRONMENT)
-
-
-def _checked_table(name: str, table: object, names: Mapping[str, object]) -> Mapping[str, Any]:
-    if not isinstance(table, dict):
-        raise SettingsError(f"{name}={shown(table)}: expected a table [{name}]")
-    _refuse_unknown(table, tuple(names), f"{name}.")
-    return table
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: tuple[str, ...], prefix: str) -> None:
-    for name in sorted(values.keys() - set(known)):
-        raise SettingsError(
-            f"{prefix}{name}: no such setting; there are {', '.join(sorted(known))}"
-        )
-
-
-def _variables(environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """The values of settings in the environment; of several variables the first one wins."""
-    values = {}
-    for setting, variables in names.items():
-        given = [environ[name] for name in variables if environ.get(name, "").strip()]
-        values.update({setting: given[0]} if given else {})
-    return values
+    names = [
+        name for group in groups if any(getattr(table, name) for name in group) for name in group
+    ]
+    values = {name: getattr(table, name) for name in names}
+    origins = {name: table.origins.get(name, f'storage."{uri}".{name}') for name in names}
+    return replace(general, **values, origins={**general.origins, **origins})

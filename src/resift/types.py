@@ -399,7 +399,8 @@ class Ranking(Sequence[Hit], _LazyHits):
         First every hit gets its text, best first. One that does not fit is cut round its best
         sentences, or left out. Then, in turn and best first, hits of an index grow by the passages
         after and before them under the same heading and on the same page, as long as these fit
-        whole. Passages of one document that touch become one source. Equal texts are there once.
+        whole; a hit with less than a tenth of the best score does not. Passages of one document
+        that touch become one source. Equal texts are there once.
 
         A ranking that `abstained` has an empty context.
 

@@ -1,6 +1,7 @@
 """``resift search --context`` prints a text for a language model, and its sources are proved."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def test_documents_are_collapsed(resift: Resift, folder: Path) -> None:
     [
         (("--context", "50", "--jsonl"), "--context and --jsonl"),
         (("--tokenizer", "x"), "--tokenizer: has no effect without --context"),
-        (("--context", "0"), "max_tokens=0"),
+        (("--context", "0"), "error: --context 0: expected a number of tokens from 1"),
+        (("--context", "-5"), "error: --context -5: expected a number of tokens from 1"),
         (("--context", "50", "--tokenizer", "not here"), "no such file or folder"),
     ],
 )
@@ -79,3 +81,16 @@ def test_options_that_exclude_each_other_are_refused(
 ) -> None:
     done = resift("search", "anchor", "--index", folder / "index", *FIRST, *options)
     assert message in done.error
+
+
+def test_a_tokenizer_of_the_hub_needs_no_onnx(
+    resift: Resift, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [*sys.modules]:
+        if name.partition(".")[0] in ("onnx", "safetensors") or name.startswith("resift.convert."):
+            monkeypatch.delitem(sys.modules, name)
+    for name in ("onnx", "safetensors", "huggingface_hub"):
+        monkeypatch.setitem(sys.modules, name, None)
+    index = ("--index", folder / "index")
+    done = resift("search", "anchor", *index, *FIRST, "--context", "50", "--tokenizer", "a/b")
+    assert "huggingface_hub is not installed: run pip install 'resift[hub]'" in done.error

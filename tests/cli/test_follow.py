@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -21,12 +21,12 @@ from cli.command import PROGRAM, Resift
 from cli.process_state import restored_state, state
 from index.fakes import HashingEmbedder
 from resift.cli import stop_signals
-from resift.cli.follow import ChangeLog, RepeatedSync, duration, interval
+from resift.cli.follow import ChangeLog, FollowOptions, duration, follow_source, interval
 from resift.cli.stop_signals import StopSignals
 from resift.errors import InputError, MassDeletion, StoreError
 from resift.index.follow import SyncFailure
 from resift.index.report import SyncReport
-from resift.index.source_options import DEFAULT_OPTIONS
+from resift.index.source_options import DEFAULT_OPTIONS, SourceOptions
 from resift.search.index import Index
 from search.stand_ins import Backwards
 
@@ -209,26 +209,44 @@ def test_a_bucket_cannot_be_watched(resift: Resift, tmp_path: Path) -> None:
     assert "only a local folder can be watched" in done.error
 
 
-class Target:
-    """Records the options of each sync; the first sync fails."""
+def test_each_sync_has_a_progress_bar_that_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
 
-    def __init__(self) -> None:
-        self.options: list[object] = []
+    @contextmanager
+    def bar() -> Iterator[Callable[[object], None]]:
+        happened.append("opened")
+        try:
+            yield lambda state: happened.append("shown")
+        finally:
+            happened.append("closed")
 
-    def sync(self, source: str, progress: object, **options: object) -> SyncReport:
-        self.options.append(options["source_options"])
-        if len(self.options) == 1:
-            raise StoreError("the store is down")
-        return REPORT
+    def read() -> SourceOptions:
+        happened.append("options")
+        return DEFAULT_OPTIONS
 
+    class Target:
+        def follow(self, source: str, **given: Any) -> Iterator[SyncReport]:
+            assert given["source_options"]() is DEFAULT_OPTIONS
+            for fails in (True, False):
+                given["progress"](None)
+                given["progress"](None)
+                if fails:
+                    given["on_failure"](SyncFailure(StoreError("the store is down"), 2))
+                else:
+                    yield REPORT
+            given["progress"](None)
+            raise InputError("it never works")
 
-def test_options_are_read_once_and_used_until_they_are_stored() -> None:
-    target, reads = Target(), [DEFAULT_OPTIONS]
-    syncs = RepeatedSync(cast(Index, target), "/docs", reads.pop, False, False)
-    with pytest.raises(StoreError):
-        syncs(lambda state: None)
-    assert [syncs(lambda state: None), syncs(lambda state: None)] == [REPORT, REPORT]
-    assert target.options == [DEFAULT_OPTIONS, DEFAULT_OPTIONS, None]
+    monkeypatch.setattr("resift.cli.follow.sync_progress", bar)
+    monkeypatch.setattr(ChangeLog, "add", lambda log, report: happened.append("report"))
+    monkeypatch.setattr(ChangeLog, "add_failure", lambda log, failure: happened.append("failure"))
+    with pytest.raises(InputError, match="it never works"):
+        follow_source(
+            cast(Index, Target()), "/docs", read, FollowOptions(60, False), False,
+            token_states=False, allow_unsafe=False,
+        )  # fmt: skip
+    whole = ["opened", "shown", "shown", "closed"]
+    assert happened == ["options", *whole, "failure", *whole, "report", "opened", "shown", "closed"]
 
 
 @pytest.mark.parametrize(

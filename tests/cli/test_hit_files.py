@@ -18,6 +18,7 @@ from resift.cli.hit_files import (
     open_hit,
 )
 from resift.errors import InputError
+from resift.index.sources.folder import file_etag
 
 OPENER = '#!/bin/sh\nprintf "%s\\n" "$#" "$@" > "$OPENED"\necho to stdout\nexit "$CODE"\n'
 
@@ -135,8 +136,68 @@ def test_what_the_system_may_run_is_not_opened(opened: Path, tmp_path: Path) -> 
     link.symlink_to(program)
     for file in (program, link):
         with pytest.raises(InputError, match="may be run instead of shown"):
-            open_hit(ranking(hit("a", uri=str(file))), 1)
+            open_hit(ranking(hit("a", uri=str(file), etag=etag(program))), 1)
     assert not opened.exists()
+
+
+@pytest.mark.parametrize("name", ["run.sh", "a.PY", "a.pl", "a.rb", "a.js", "a.zsh"])
+def test_a_script_is_not_opened(name: str, opened: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("echo hi")
+    with pytest.raises(InputError, match="may be run instead of shown; open it in an editor"):
+        open_hit(ranking(hit("a", uri=str(tmp_path / name))), 1)
+    assert not opened.exists()
+
+
+@pytest.mark.parametrize("mode", [0o744, 0o654, 0o645])
+def test_an_executable_file_is_not_opened(mode: int, opened: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("#!/bin/sh")
+    (tmp_path / "a.md").chmod(mode)
+    with pytest.raises(InputError, match="may be run instead of shown"):
+        open_hit(ranking(hit("a", uri=str(tmp_path / "a.md"))), 1)
+    assert not opened.exists()
+
+
+def etag(file: Path) -> str:
+    """The ETag of a file when it is indexed."""
+    return file_etag(file.stat())
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_link_that_was_put_there_after_indexing_is_not_followed(
+    is_folder: bool, opened: Path, tmp_path: Path
+) -> None:
+    docs, other = tmp_path / "docs", tmp_path / "other"
+    for folder in (docs, other):
+        folder.mkdir()
+        (folder / "page.html").write_text("<p>text</p>")
+    cited, indexed = docs / "page.html", etag(docs / "page.html")
+    replaced = docs if is_folder else cited
+    replaced.rename(tmp_path / "old")
+    replaced.symlink_to(other if is_folder else other / "page.html")
+    for known in (indexed, None):
+        with pytest.raises(InputError, match="is no longer there: a link leads to another file"):
+            open_hit(ranking(hit("a", uri=str(cited), etag=known)), 1)
+    assert not opened.exists()
+
+
+def test_a_link_that_was_indexed_is_followed_and_an_edited_file_is_opened(
+    opened: Path, tmp_path: Path
+) -> None:
+    file, link = tmp_path / "a.md", tmp_path / "link.md"
+    file.write_text("text")
+    link.symlink_to(file)
+    open_hit(ranking(hit("a", uri=str(link), etag=etag(file))), 1)
+    assert opened.read_text() == f"1\n{file}\n"
+    opened.unlink()
+    indexed = etag(file)
+    file.write_text("another text")
+    open_hit(ranking(hit("a", uri=str(file), etag=indexed)), 1)
+    assert opened.exists()
+
+
+def test_without_hits_there_is_nothing_to_open() -> None:
+    with pytest.raises(InputError, match=r"^--open 1: there are no hits$"):
+        open_hit(ranking(), 1)
 
 
 def test_a_viewer_that_fails_or_is_missing_is_named(

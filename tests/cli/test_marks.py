@@ -21,6 +21,8 @@ pytest.importorskip("Stemmer")
         ("max_memory_mb", "set max_memory_mb=4 of memory", "max_memory_mb memory"),
         ("0x80070005", "error 0x80070005: 80070005", "0x80070005"),
         ("http server", "HTTPServer http2 serve", "HTTP Server http"),
+        ("86 servers", "x86 URLs Server2", "Server"),  # the index has no 86 for x86
+        ("handler größe", "größeHandler", "größe Handler"),
         ("résumé", "Résumés and resume", "Résumés resume"),
         ("to be or not to be", "not to be", "not to be"),
         ("深圳首都", "东京是日本的首都。深圳在中国", "首都 深圳"),

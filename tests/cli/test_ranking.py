@@ -13,7 +13,7 @@ from cli.command import Resift
 from resift import Explanation, Part, Reranker
 from resift.cli.best_sentences import best_sentence
 from resift.cli.output import console
-from resift.cli.passages import MAX_PATH, passage, source_line
+from resift.cli.passages import MAX_PATH, cited_at, passage
 from resift.cli.ranking import RankingFormat, explained_text, print_hits, print_ranking
 from resift.types import Candidate, Citation, Hit, Ranking
 from search.stand_ins import Backwards
@@ -84,12 +84,12 @@ def test_a_text_that_is_not_a_string_is_not_shown(text: Any) -> None:
 
 
 def test_the_source_line_has_path_page_row_and_heading() -> None:
-    assert source_line(hit("x", **CITATION)) == "handbook/leave.md · page 3 · Vacation"
-    assert source_line(hit("x", uri="s3://a/b.csv", row=17)) == "s3://a/b.csv · row 17"
-    assert source_line(hit("x")) == ""
-    assert source_line(hit("x", doc_id="d/" * 200 + "end.md")).endswith("d/end.md")
-    assert len(source_line(hit("x", doc_id="d/" * 200 + "end.md"))) == MAX_PATH
-    assert "\x1b" not in source_line(hit("x", doc_id="a\x1b[31m", heading="h\n\x07"))
+    assert cited_at(hit("x", **CITATION)) == "handbook/leave.md · page 3 · Vacation"
+    assert cited_at(hit("x", uri="s3://a/b.csv", row=17)) == "s3://a/b.csv · row 17"
+    assert cited_at(hit("x")) == ""
+    assert cited_at(hit("x", doc_id="d/" * 200 + "end.md")).endswith("d/end.md")
+    assert len(cited_at(hit("x", doc_id="d/" * 200 + "end.md"))) == MAX_PATH
+    assert "\x1b" not in cited_at(hit("x", doc_id="a\x1b[31m", heading="h\n\x07"))
 
 
 ODD = [

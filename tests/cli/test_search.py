@@ -156,3 +156,40 @@ def test_without_an_embedder_lexical_search_still_answers(
         "the dense retriever failed: EmbedderError: the server"
     )
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("options", [(), ("--jsonl",)])
+def test_a_filter_that_nothing_meets_is_said(
+    resift: Resift, index: Path, options: tuple[str, ...]
+) -> None:
+    where = "source starts with 'team/py/'"
+    done = resift("search", "messages", "--index", index, "--where", where, *options)
+    assert done.code == 0
+    assert done.err.splitlines()[0] == f"no passage matches where: {where}"
+    assert done.err.count("no passage matches") == 1
+
+
+def test_a_query_without_a_word_is_said(resift: Resift, index: Path) -> None:
+    done = resift("search", "...", "--index", index, "--mode", "lexical", "--no-rerank")
+    assert done.code == 0 and "nothing to show" in done.out
+    assert done.err.startswith("the lexical retriever finds nothing: the query has no term")
+
+
+def test_a_partial_ranking_says_why_once(resift: Resift, index: Path) -> None:
+    done = resift("search", "messages", "--index", index, "--budget-ms", "0")
+    assert done.code == 0 and done.err.count("time was up") == 1
+    assert done.err.splitlines()[1].startswith("partial · 0 of 0 scored")
+
+
+def test_a_query_that_is_too_long_names_the_option(resift: Resift, index: Path) -> None:
+    error = resift("search", "word " * 10_000, "--index", index).error
+    assert error.endswith("or search with --no-rerank") and "rerank=" not in error
+
+
+@pytest.mark.parametrize("name", ["nope", "/models/none"])
+@pytest.mark.parametrize("variable", ["RESIFT_EMBEDDER", "RESIFT_MODEL"])
+def test_a_name_of_no_model_is_an_error(
+    resift: Resift, index: Path, monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    monkeypatch.setenv(variable, name)
+    assert name in resift("search", "messages", "--index", index).error

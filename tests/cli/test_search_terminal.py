@@ -38,7 +38,7 @@ def _screen(columns: int = 80, **variables: str) -> tuple[str, str]:
     with Terminal(
         columns=columns, program=PRINTED, variables={"PYTHONPATH": TESTS, **variables}
     ) as terminal:
-        terminal.wait_for("not calibrated")
+        terminal.wait_for("calibrated")
         assert terminal.ends() == 0
         return terminal.screen.replace("\r", ""), terminal.raw
 
@@ -52,10 +52,20 @@ def test_hits_fit_the_terminal(columns: int) -> None:
     assert COLOUR.search(raw) and "\x1b[1;31mdeleted" in raw and "\x1b[1;31m深圳" in raw
 
 
+def test_the_receipt_is_wrapped_at_words() -> None:
+    screen, _ = _screen(40)
+    rows = screen[screen.index("partial ·") :].rstrip().splitlines()
+    assert len(rows) > 1 and max(map(cell_len, rows)) <= 40
+    assert " ".join(" ".join(rows).split()).startswith(
+        "partial · 3 of 3 scored · 9 tokens · m on r · total 5 ms · scores are not calibrated"
+    )
+
+
 def test_what_is_missing_is_said_before_the_hits() -> None:
     screen, _ = _screen()
     assert screen.startswith("partial: time was up\n1 Locks")
-    assert screen.index("2 Other") < screen.index("partial: time was up · 3 of 3 scored")
+    assert screen.index("2 Other") < screen.index("partial · 3 of 3 scored")
+    assert screen.count("time was up") == 1
 
 
 def test_without_colours_marks_are_bold() -> None:

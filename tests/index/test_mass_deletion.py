@@ -7,11 +7,14 @@ import pytest
 
 from index.fakes import InProcessParsers
 from index.parsing.pdfs import make_pdf
-from index.shelf import Shelf
+from index.shelf import LOCAL, Shelf
 from resift.errors import MassDeletion, SourceError
+from resift.index.embed import Models
 from resift.index.parsing.options import Columns
+from resift.index.plan import SyncPlan, plan
 from resift.index.source_options import SourceOptions
 from resift.index.sources.patterns import Globs
+from resift.index.sources.source import open_source
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,10 @@ def stops(shelf: Shelf, source_options: SourceOptions | None = None, below: str 
         shelf.sync(below, source_options)
     assert (shelf.newest().number, shelf.texts()) == (version, texts)
     return str(raised.value)
+
+
+def plan_of(shelf: Shelf) -> SyncPlan:
+    return plan(open_source(str(shelf.docs), LOCAL), shelf.versions, Models(shelf.embedder))
 
 
 @pytest.mark.parametrize("count", [1, 3, 50])
@@ -83,6 +90,64 @@ def test_another_disk_at_that_path_stops_it(shelf: Shelf) -> None:
         path.unlink()
     shelf.write(**{f"other{n}": f"other text {n}" for n in range(100)})
     assert "30 of 30 indexed" in stops(shelf)
+
+
+@pytest.mark.parametrize("count", [1, 2, 19])
+def test_all_gone_stops_it_whatever_is_new(shelf: Shelf, count: int) -> None:
+    many(shelf, count)
+    shelf.sync()
+    for path in shelf.docs.iterdir():
+        path.unlink()
+    shelf.write(new="something else that is new")
+    message = stops(shelf)
+    assert f"{count} of {count} indexed" in message
+    assert str(plan_of(shelf).refusal) == message
+    assert shelf.sync(allow_deletes=True).deleted == count
+    assert shelf.texts() == ["something else that is new"]
+
+
+def test_another_text_of_the_same_size_is_no_moved_document(shelf: Shelf) -> None:
+    """Listed alone, it could be one that was copied; its bytes say that it is not."""
+    shelf.write(a="alpha")
+    shelf.sync()
+    (shelf.docs / "a.txt").unlink()
+    shelf.write(b="gamma")
+    message = stops(shelf)
+    assert "1 of 1 indexed" in message
+    assert str(plan_of(shelf).refusal) == message
+
+
+@pytest.mark.parametrize("count", [1, 2, 30])
+def test_documents_under_new_names_and_new_times_are_not_lost(shelf: Shelf, count: int) -> None:
+    """A copy has another ETag, and so has what git checks out under another name."""
+    many(shelf, count)
+    shelf.sync()
+    for path in sorted(shelf.docs.glob("*.txt")):
+        (shelf.docs / f"new-{path.name}").write_bytes(path.read_bytes())
+        path.unlink()
+    assert plan_of(shelf).refusal is None
+    report = shelf.sync()
+    assert (report.added, report.deleted, report.passages_embedded) == (count, count, 0)
+
+
+def test_a_moved_document_without_text_under_its_new_name_is_lost(shelf: Shelf) -> None:
+    shelf.write(a="no table")
+    shelf.sync()
+    (shelf.docs / "a.txt").rename(shelf.docs / "a.csv")
+    message = stops(shelf)
+    assert "1 of 1 indexed" in message
+    assert str(plan_of(shelf).refusal) == message
+
+
+def test_all_without_text_stops_it_whatever_is_new(shelf: Shelf) -> None:
+    many(shelf, 3)
+    shelf.sync()
+    for n in range(3):
+        (shelf.docs / f"{n:02}.txt").write_text("\0")
+    shelf.write(new="new")
+    message = stops(shelf)
+    assert "3 of 3 indexed" in message
+    assert str(plan_of(shelf).refusal) == message
 
 
 def test_documents_that_were_moved_are_not_lost(shelf: Shelf) -> None:

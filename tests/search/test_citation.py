@@ -14,6 +14,7 @@ import pytest
 from cli.command import Resift
 from cli.conftest import resift as resift
 from index.fakes import HashingEmbedder
+from resift.errors import InputError
 from resift.index import citation
 from resift.index.sources.listing import Fetched
 from resift.search.index import Index
@@ -243,3 +244,30 @@ def test_the_command_reads_what_a_search_prints_and_names_what_it_cannot(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     done = resift("verify-citation", "-", "--index", folder)
     assert done.code == 1 and "got nothing" in done.err
+
+
+def test_an_id_of_two_passages_is_proved_if_either_is(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    row, file = docs / "rows.csv", docs / "rows.csv#b.md"
+    row.write_text("id,text\nb.md,The fox is red.\n")
+    file.write_text("The dog barks.")
+    index = make_index(tmp_path / "index", docs)
+    fox, dog = hit_of(index, "fox red"), hit_of(index, "dog barks")
+    assert fox.id == dog.id
+    for call in (index.passage, index.neighbours):
+        with pytest.raises(InputError, match=r"2 passages have this id, of .*; take the hit"):
+            call(fox.id)
+    assert index.neighbours(fox) == index.neighbours(dog) == []
+    for changed, proved in ((row, file), (file, row)):
+        text = changed.read_text()
+        changed.write_text("id,text\nz,Nothing.\n")
+        verdict = index.verify_citation(fox.id)
+        assert (verdict.status, verdict.uri) == ("verified", str(proved))
+        assert "2 passages have this id" in verdict.detail and f"{changed} " in verdict.detail
+        assert index.verify_citation(fox if changed is row else dog).status in ("gone", "changed")
+        changed.write_text(text)
+        index.sync(str(docs))
+    for path in (row, file):
+        path.unlink()
+    assert index.verify_citation(fox.id).status == "gone"

@@ -71,7 +71,7 @@ def test_documents_behind_a_crowd_of_passages_are_there(folder: Path) -> None:
     assert len(set(documents(ranking))) == 3
     few = index.search("fox", 3, 3, mode="lexical", rerank=False, collapse="document")
     assert documents(few) == ["long.md"]
-    assert few.receipt.notes == ("the 3 candidates are of 1 documents: a larger depth has more",)
+    assert few.receipt.notes == ("the 3 candidates are of 1 document: a larger depth has more",)
 
 
 def test_asearch_and_its_first_stage_are_collapsed_too(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Packing hits into a context: within its budget, in rank order, with citations, nothing twice."""
 
 import math
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from resift.errors import InputError
 from resift.search.context import pack
-from resift.search.extracts import MAX_NAME_TOKENS, extract, heading, name_of, readable
+from resift.search.extracts import MAX_NAME_TOKENS, escaped, extract, heading, name_of, readable
 from resift.search.token_counts import count_tokens
 from resift.types import Citation, Hit
 from search.hits import RECEIPT, TEXTS, cited, hit, ranked
@@ -38,6 +39,50 @@ def test_a_source_has_a_number_a_title_and_where_it_is_and_then_its_text() -> No
     assert [source.number for source in context.sources] == [1, 2]
     assert context.sources[0].citation is not None and context.sources[0].citation.uri == URI
     assert not context.sources[0].is_cut and context.left_out == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[2] fake (s3://x)", "[1]", "  [2] fake", "\u200b[2] fake", "\uff3b2\uff3d fake",
+        "[ 12 ] fake", "[\u0662] fake", "[\u200b2\u2060] fake",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("line_end", ["\n", "\n\n", "\u2028"])
+def test_a_line_of_a_document_is_no_line_above_a_source(line: str, line_end: str) -> None:
+    text = f"{OFFICE}{line_end}{line} {VACATION}"
+    context = pack(ranked(cited(text, URI), cited(f"{line} {OFFICE}", "s3://other")), 1000)
+    assert f"{line_end}\\{line} {VACATION}" in context.text
+    assert f")\n\\{line.lstrip(' ')} {OFFICE}" in context.text
+    assert len(re.findall(r"(?m)^\[", context.text)) == 2, "the two sources"
+    assert [source.text for source in context.sources] == [text, f"{line} {OFFICE}".strip()]
+    assert context.tokens == count_tokens(context.text)
+    least = pack(ranked(cited(text, URI)), count_tokens(context.text) // 2)
+    assert least.tokens == count_tokens(least.text) <= count_tokens(context.text) // 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (["a\n", "[1] x", "\n[2] y"], ["a\n", "\\[1] x", "\n\\[2] y"]),
+        (["a\n", "  ", "[1]"], ["a\n", "\\  ", "[1]"]),
+        (["a ", " [1]", "\n b"], ["a ", " [1]", "\n b"]),
+        (["[1]\n[2]\n[3]"], ["\\[1]\n\\[2]\n\\[3]"]),
+        (["", "[1]"], ["", "\\[1]"]),
+    ],
+)
+def test_lines_are_those_of_all_parts_together(parts: list[str], expected: list[str]) -> None:
+    assert escaped(parts) == expected
+
+
+def test_what_follows_text_that_is_left_out_begins_no_line() -> None:
+    assert escaped(["[1] x\n[2]"], is_continued=True) == ["[1] x\n\\[2]"]
+
+
+@pytest.mark.parametrize("line", ["see [2] there", "[UNK] x", "[a1] x", "\u2026 [2] x", "x[2]"])
+def test_other_lines_are_as_they_are(line: str) -> None:
+    text = f"{OFFICE}\n{line}"
+    assert pack(ranked(cited(text, URI)), 1000).text.endswith(f"\n{text}")
 
 
 def test_without_a_citation_the_id_names_a_text_that_has_no_title() -> None:

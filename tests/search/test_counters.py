@@ -1,9 +1,12 @@
 """Tokens are counted as the caller asks: by a function, or by a tokenizer with a name."""
 
 import shutil
+from collections import UserDict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 
@@ -31,14 +34,40 @@ class Encoding:
         (str.split, 20),
         (lambda text: len(text) / 4, 39),
         (lambda text: Encoding(), 7),
-        (lambda text: {"input_ids": [1], "attention_mask": [1]}, 2),
+        (lambda text: {"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1]}, 3),
+        (lambda text: UserDict({"input_ids": [1, 2, 3], "attention_mask": [1, 1, 1]}), 3),
+        (lambda text: {"input_ids": [[1, 2, 3]], "attention_mask": [[1, 1, 1]]}, 3),
+        (lambda text: {"input_ids": np.ones((1, 3), int)}, 3),
+        (lambda text: SimpleNamespace(ids=[1, 2, 3]), 3),
+        (lambda text: SimpleNamespace(input_ids=[1, 2, 3]), 3),
+        (lambda text: np.ones(3, int), 3),
+        (lambda text: np.ones((1, 3), int), 3),
+        (lambda text: [[1, 2, 3]], 3),
+        (lambda text: [], 0),
+        (lambda text: {"input_ids": []}, 0),
     ],
 )
 def test_a_function_gives_a_number_or_the_tokens(count: Any, tokens: int) -> None:
     assert open_counter(count)(TEXT) == tokens
 
 
-@pytest.mark.parametrize("counted", [None, -1, float("nan"), "ten", b"ten", True, object()])
+def test_the_mapping_of_a_tokenizer_keeps_the_budget() -> None:
+    def count(text: str) -> dict[str, list[int]]:
+        tokens = [1] * len(text.split())
+        return {"input_ids": tokens, "attention_mask": tokens}
+
+    context = ranked(hit("One sentence has five words. " * 99)).context(40, count=count)
+    assert 20 < len(context.text.split()) == context.tokens <= 40
+
+
+@pytest.mark.parametrize(
+    "counted",
+    [
+        None, -1, float("nan"), "ten", b"ten", True, object(),
+        {"tokens": [1, 2]}, {}, {"input_ids": 3}, {"input_ids": "ten"}, {"input_ids": [[1], [2]]},
+        SimpleNamespace(ids=None), [[1, 2], [3]], np.ones((2, 3), int), {1, 2},
+    ],
+)  # fmt: skip
 def test_what_is_no_number_of_tokens_is_named(counted: object) -> None:
     with pytest.raises(InputError, match="count gave"):
         open_counter(lambda text: counted)(TEXT)

@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from index.fakes import HashingEmbedder
 from resift.errors import IndexMismatch, InputError
+from resift.index.follow import SyncFailure
 from resift.index.report import SyncReport
 from resift.index.run import Progress
 from resift.index.source_options import SourceOptions
@@ -57,6 +59,60 @@ def test_source_options_are_for_the_first_sync(docs: Path, tmp_path: Path) -> No
     report = next(reports)
     assert (report.unchanged, report.deleted, report.version) == (2, 0, 2)
     assert index.source_options(str(docs)) == SourceOptions()
+
+
+def test_a_function_gives_the_options_once_and_they_are_used_until_they_are_stored(
+    docs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (docs / "b.txt").write_text("beta")
+    given, failures = [SourceOptions(globs=Globs(include=("*.md",)))], []
+    monkeypatch.setattr("resift.index.follow._FIRST_RETRY_S", 0.01)
+    index = open_index(tmp_path)
+    (docs / "a.md").rename(tmp_path / "a.md")  # the first sync has nothing to index
+
+    def on_failure(failure: SyncFailure) -> None:
+        failures.append(failure)
+        if docs.exists() and len(failures) == 1:
+            (tmp_path / "a.md").rename(docs / "a.md")
+
+    reports = index.follow(
+        str(docs), every_s=SOON_S, source_options=given.pop, on_failure=on_failure
+    )
+    assert len(given) == 1  # only a sync reads them
+    assert next(reports).added == 1 and given == [] and len(failures) == 1
+    open_index(tmp_path).sync(str(docs), source_options=SourceOptions())
+    assert next(reports).unchanged == 2
+    assert index.source_options(str(docs)) == SourceOptions()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("stop", 5, "a threading.Event, or None"),
+        ("stop", threading.Event, "a threading.Event, or None"),
+        ("on_failure", 5, "a function of a SyncFailure"),
+        ("watch", "x", "True or False"),
+        ("source_options", 5, "a SourceOptions"),
+        ("source_options", SourceOptions, "a SourceOptions"),
+        ("progress", 5, "a function of a Progress"),
+        ("token_states", "no", "True or False"),
+        ("allow_unsafe", 1, "True or False"),
+        ("every_s", "5", "seconds from 1"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_any_sync(
+    docs: Path, tmp_path: Path, name: str, value: Any, expected: str
+) -> None:
+    arguments: dict[str, Any] = {"every_s": SOON_S} | {name: value}
+    with pytest.raises(InputError, match=f"^{name}=.*: expected .*{expected}"):
+        open_index(tmp_path).follow(str(docs), **arguments)
+    assert not (tmp_path / "index").exists()
+
+
+def test_a_function_that_gives_no_options_is_refused(docs: Path, tmp_path: Path) -> None:
+    give: Any = lambda: 5  # noqa: E731
+    with pytest.raises(InputError, match=r"^source_options=5: expected a SourceOptions"):
+        next(open_index(tmp_path).follow(str(docs), every_s=SOON_S, source_options=give))
 
 
 def test_stop_ends_a_sync_between_two_commits_and_the_next_one_continues(
@@ -125,6 +181,30 @@ def test_a_watched_folder_that_is_filled_later_is_synced_then(docs: Path, tmp_pa
     assert next(reports).added == 1
     close(reports)
     assert len(failures) == 1 and "no documents there" in failures[0]
+
+
+@pytest.mark.parametrize("watch", [False, True], ids=["every", "watch"])
+def test_all_gone_is_refused_while_following_whatever_is_new(
+    docs: Path, tmp_path: Path, watch: bool
+) -> None:
+    if watch:
+        pytest.importorskip("watchfiles")
+    failures = []
+
+    def restore(failure: object) -> None:
+        failures.append(str(failure))
+        (docs / "a.md").write_text("alpha")
+
+    reports = open_index(tmp_path).follow(
+        str(docs), every_s=None if watch else SOON_S, watch=watch, on_failure=restore
+    )
+    assert next(reports).added == 1
+    (docs / "new.md").write_text("something else that is new")
+    (docs / "a.md").unlink()
+    report = next(reports)
+    close(reports)
+    assert "1 of 1 indexed documents would leave the index" in failures[0]
+    assert (report.added, report.deleted) == (1, 0)
 
 
 def close(reports: Iterator[SyncReport]) -> None:

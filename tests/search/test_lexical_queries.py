@@ -155,3 +155,14 @@ def test_an_index_with_other_rules_is_a_mismatch(tmp_path: Path) -> None:
 def test_an_unknown_language_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="perhaps german"):
         index_at(tmp_path, language="germann")
+
+
+def test_the_id_and_the_other_columns_of_a_row_are_searched(tmp_path: Path) -> None:
+    rows = "id,text,owner\nINC-1050,the disk is full,Miriam Okafor\nINC-1051,the disk is loud,Ada\n"
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "incidents.csv").write_text(rows)
+    index = Index(tmp_path / "index", embedder=HashingEmbedder())
+    index.sync(str(tmp_path / "docs"))
+    for query in ("INC-1050", "inc1050 okafor"):
+        (hit, *_) = index.search(query, mode="lexical", rerank=False)
+        assert hit.text == "the disk is full"

@@ -3,9 +3,10 @@
 import copy
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -120,6 +121,69 @@ def test_growth_is_in_turn_and_best_first(index: Index) -> None:
     in_turn = sizes[sizes.index([1, 1]) :]
     assert all(first - second in (0, 1) for first, second in in_turn if second < 3)
     assert sizes[-1][0] > 3 and sizes[-1][1] == 3
+
+
+def with_scores(ranking: Ranking, *scores: float | None) -> Ranking:
+    """The ranking as a reranker with these scores would give it."""
+    hits = [replace(hit, score=score) for hit, score in zip(ranking, scores, strict=True)]
+    return replace(ranking, hits=tuple(hits))
+
+
+@pytest.mark.parametrize(
+    ("scores", "grown"),
+    [
+        ((0.9, 0.5, 0.0899), [True, True, False]),
+        ((0.9, 0.5, 0.091), [True, True, True]),
+        ((0.9, 0.05, None), [True, False, True]),
+        ((0.001, 0.0009, 0.0008), [True, True, True]),
+        ((0.0, 0.0, 0.0), [True, True, True]),
+        ((-1.0, -2.0, -30.0), [True, True, True]),
+        ((None, None, None), [True, True, True]),
+    ],
+)
+def test_a_hit_far_below_the_best_does_not_grow(
+    index: Index, scores: tuple[float | None, ...], grown: list[bool]
+) -> None:
+    hits = [search(index, f"{topic} part 1", 1)[0] for topic in ("lighthouse", "rudder", "anchor")]
+    ranking = replace(search(index, "lighthouse", 1), hits=tuple(hits))
+    context = with_scores(ranking, *scores).context(10_000)
+    assert [len(source.passages) > 1 for source in context.sources] == grown
+
+
+def test_only_passages_round_hits_that_grow_are_read(index: Index) -> None:
+    ranking = search(index, "lighthouse compass", 6)
+    hits = [search(index, f"{topic} part 1", 1)[0] for topic in ("lighthouse", "rudder")]
+    noting = Noting(ranking.neighbours)
+    ranking = replace(ranking, hits=tuple(hits), neighbours=noting)
+    with_scores(ranking, 0.9, 0.01).context(10_000)
+    names = [id_.rpartition("#")[0] for id_ in noting.ids]
+    strong, weak = (names.count(hit.id.rpartition("#")[0]) for hit in hits)
+    assert strong > 5 and weak == 1
+
+
+def test_a_weak_hit_that_a_better_one_has_grown_to_grows_with_it(index: Index) -> None:
+    (whole,) = search(index, "lighthouse part 3", 1).context(5_000).sources
+    first, second = index.passage(whole.passages[0]), index.passage(whole.passages[2])
+    assert first is not None and second is not None
+    hits = [
+        replace(search(index, "lighthouse", 1)[0], id=row.id, text=row.text, citation=row.citation)
+        for row in (first, second)
+    ]
+    ranking = replace(search(index, "lighthouse", 1), hits=tuple(hits))
+    (source,) = with_scores(ranking, 0.9, 0.01).context(5_000).sources
+    assert source.passages == whole.passages
+
+
+class Noting:
+    """Notes the ids of the passages that are read."""
+
+    def __init__(self, reader: Any) -> None:
+        self.reader, self.ids = reader, list[str]()
+
+    def read(self, ids: Sequence[str]) -> Sequence[Any]:
+        self.ids += ids
+        passages: Sequence[Any] = self.reader.read(ids)
+        return passages
 
 
 def test_every_hit_gets_its_text_before_any_hit_grows(index: Index) -> None:

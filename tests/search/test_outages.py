@@ -10,15 +10,21 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import Shelf
 from resift.errors import (
+    ArtifactError,
+    CalibrationError,
     EmbedderError,
+    HubError,
     IndexMismatch,
     InputError,
     MissingExtra,
+    ModelError,
     ModelNotFound,
     Overloaded,
     QueryError,
     RerankerClosed,
+    ResiftError,
     RuntimeFailure,
+    SettingsError,
     StoreError,
 )
 from resift.index.table.snapshot import Snapshot, View
@@ -111,6 +117,11 @@ MISTAKES = [
     InputError("fusion_weight=-1"),
     QueryError("query: too long"),
     RerankerClosed("closed"),
+    SettingsError("RESIFT_EMBEDDER: not valid"),
+    ModelNotFound("nope: no such embedder"),
+    ModelError("a/b: a reranker, which gives scores; expected an embedder"),
+    ArtifactError("/models/mine: does not match its manifest"),
+    CalibrationError("for another model"),
     KeyboardInterrupt(),
     SystemExit(3),
 ]
@@ -188,18 +199,44 @@ def uri(tmp_path: Path) -> str:
     return index.uri
 
 
-def test_an_embedder_that_cannot_be_opened_is_a_failed_dense_retriever(
-    uri: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("mode", ["hybrid", "dense"])
+@pytest.mark.parametrize("rerank", [True, False])
+def test_the_name_of_no_embedder_is_an_error_where_an_embedder_is_needed(
+    uri: str, mode: Any, rerank: bool
 ) -> None:
-    def gone(name: str | None, settings: Settings) -> NoReturn:
-        raise ModelNotFound(f"{name}: no such embedder")
+    index = Index(uri, settings=Settings(embedder="nope"), reranker=Backwards())
+    with pytest.raises(ModelNotFound, match="nope: no such embedder"):
+        index.search("cat", mode=mode, rerank=rerank)
+    with pytest.raises(ModelNotFound, match="nope: no such embedder"):
+        asyncio.run(index.asearch("cat", mode=mode, rerank=rerank))
+    assert not index.search("cat", mode="lexical", rerank=rerank).receipt.partial
 
-    monkeypatch.setattr("resift.search.components.open_embedder", gone)
-    index = Index(uri, settings=Settings(embedder="/models/mine"), reranker=Backwards())
+
+def test_the_name_of_no_reranker_is_an_error(uri: str) -> None:
+    index = Index(
+        uri, settings=Settings(model="/models/none"), embedder=HashingEmbedder("wordllama")
+    )
+    with pytest.raises(ModelNotFound, match="/models/none"):
+        index.search("cat")
+    assert not index.search("cat", rerank=False).receipt.partial
+
+
+@pytest.mark.parametrize(
+    "error", [HubError("a/b: the hub cannot be reached"), RuntimeFailure("no memory"), DOWN]
+)
+def test_an_embedder_that_cannot_be_opened_now_is_a_failed_dense_retriever(
+    uri: str, error: ResiftError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(name: str | None, settings: Settings) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr("resift.search.components.open_embedder", unreachable)
+    index = Index(uri, settings=Settings(embedder="a/b"), reranker=Backwards())
     ranking = index.search("cat")
     assert len(ranking) == 1
-    assert "the dense retriever failed: ModelNotFound: /models/mine" in str(ranking.receipt.reason)
-    with pytest.raises(ModelNotFound):
+    reason = f"the dense retriever failed: {type(error).__name__}: {error}"
+    assert reason in str(ranking.receipt.reason)
+    with pytest.raises(type(error)):
         index.search("cat", mode="dense")
 
 

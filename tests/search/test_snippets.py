@@ -57,7 +57,11 @@ def test_a_word_that_is_one_with_its_continuation_has_more_tokens_than_both() ->
 
 
 def test_another_form_of_a_word_matches_and_signs_of_cjk_match_one_by_one() -> None:
-    assert words("Approves APPROVAL Straße") == ["approv", "approv", "strass"]
+    assert words("Approves APPROVAL Straße") == ["appro", "appro", "stras"]
+    assert words("max_memory_mb ＳＴＯＰ漢字abc สวย") == [
+        *("max", "memor", "mb", "ｓｔｏｐ", "漢", "字", "abc", "ส", "ว", "ย"),
+    ]
+    assert piece("so " * 40 + "今日は休み、部長が承認", "承認", 8).startswith("承認")
     assert (
         piece("今日は休み。部長が休暇を承認します。", "休暇の承認", 12)
         == "部長が休暇を承認します。"

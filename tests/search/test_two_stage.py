@@ -221,7 +221,59 @@ def test_the_reranker_gets_what_is_left_of_the_budget(snapshot: Snapshot) -> Non
 def test_a_query_that_finds_nothing_is_an_empty_ranking(snapshot: Snapshot) -> None:
     assert len(first_stage(snapshot, "zzz", SearchOptions(mode="lexical"))) == 0
     ranking = search("zzz", snapshot, EMBEDDER, Backwards(), SearchOptions(mode="lexical"))
-    assert len(ranking) == 0
+    assert len(ranking) == 0 and ranking.receipt.notes == ()
+
+
+@pytest.mark.parametrize("query", ["\u200b", "...", "\0", "— !?"])
+def test_a_query_without_a_word_says_why_it_finds_nothing(snapshot: Snapshot, query: str) -> None:
+    ranking = first_stage(snapshot, query, SearchOptions(mode="lexical"))
+    assert len(ranking) == 0 and not ranking.receipt.partial
+    assert ranking.receipt.notes == (
+        "the lexical retriever finds nothing: the query has no term, such as a word or a number",
+    )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_condition_that_no_passage_meets_is_named(snapshot: Snapshot, mode: Mode) -> None:
+    plan = SearchOptions(mode=mode, where="source starts with 'team/py/'")
+    ranking = search("cat", snapshot, EMBEDDER, Backwards(), plan)
+    assert len(ranking) == 0 and not ranking.receipt.partial
+    assert ranking.receipt.notes == ("no passage matches where: source starts with 'team/py/'",)
+
+
+class Listener(Backwards):
+    """Records the queries, and awaits nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[str] = []
+
+    def rank(self, query: str, documents: Any, **more: Any) -> Ranking:
+        self.queries.append(query)
+        return super().rank(query, documents, **more)
+
+
+@pytest.mark.parametrize(
+    ("query", "read"),
+    [
+        ("\uff43\uff41\uff54", "cat"),
+        ("ca\u00adt", "cat"),
+        ("cat\0dog", "cat dog"),
+        ("cat\x01dog", "cat dog"),
+        ("CAT  dog\n", "CAT  dog\n"),
+        ("\u200b", "\u200b"),
+    ],
+)
+def test_all_stages_read_a_query_in_the_form_of_indexed_text(
+    snapshot: Snapshot, query: str, read: str
+) -> None:
+    listener = Listener()
+    ranking = search(query, snapshot, EMBEDDER, listener, SearchOptions())
+    assert listener.queries == [read]
+    assert ranking.query == query, "the caller's own"
+    for mode in MODES:
+        plan = SearchOptions(mode=mode)
+        assert names(first_stage(snapshot, query, plan)) == names(first_stage(snapshot, read, plan))
 
 
 @pytest.mark.parametrize(

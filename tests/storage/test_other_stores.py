@@ -210,7 +210,7 @@ def test_an_index_is_searched_from_its_copy_while_the_store_is_down(
 
 
 REMEDIES = {
-    "gs": ("GOOGLE_APPLICATION_CREDENTIALS", "Storage Object"),
+    "gs": ("GOOGLE_SERVICE_ACCOUNT_KEY", "Storage Object"),
     "az": ("AZURE_STORAGE_ACCOUNT_KEY", "Storage Blob Data"),
 }
 
@@ -376,7 +376,7 @@ def test_a_long_sync_renews_the_token_that_lance_has(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "is not an account's name"),
+        ({}, "^az://container: no account is named: set AZURE_STORAGE_ACCOUNT_NAME or AZURE"),
         ({"account_name": "UPPER"}, "is not an account's name"),
         ({"account_name": "acct", "account_key": "not base64 s3cret"}, "not in base64"),
         ({"account_name": "acct", "sas_token": "s3cret"}, "has no signature"),
@@ -391,7 +391,8 @@ def test_unusable_settings_of_azure_are_refused_in_a_line(
     for use in (open_bucket, BucketListing):
         with pytest.raises(SettingsError, match=message) as caught:
             use(location)
-        assert str(caught.value).startswith("AZURE_STORAGE_") and "s3cret" not in str(caught.value)
+        told = str(caught.value)
+        assert told.startswith(("AZURE_STORAGE_", "az://container: ")) and "s3cret" not in told
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

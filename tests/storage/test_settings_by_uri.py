@@ -169,8 +169,11 @@ def test_the_file_has_tables_and_wins_there_over_the_environment(tmp_path: Path)
         ('[storage]\n"s3://a" = 5', 'storage."s3://a"=5: expected a table'),
         ("[storage.gs]\nkey = 5", "storage.gs.key: no such setting"),
         ("[storage]\naz = 5", "storage.az=5: expected a table"),
-        ('[storage."s3://a"]\nregion = 5', "storage.region=5: expected text"),
-        ('[storage."az://a"]\naccount_key = 5', "storage.az.account_key: expected text, got int"),
+        ('[storage."s3://a"]\nregion = 5', 'storage."s3://a".region=5: expected text'),
+        (
+            '[storage."az://a"]\naccount_key = 5',
+            'storage."az://a".account_key: expected text, got int',
+        ),
     ],
 )
 def test_a_table_with_what_cannot_be_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -5,15 +5,14 @@ Knows no terminal.
 
 import logging
 import math
-import re
 import time
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from resift.errors import ResiftError
 from resift.rerank.explain import Occlusion
 from resift.rerank.sentences import sentences
+from resift.search.snippets import words
 from resift.types import Hit, Ranking
 
 Span = tuple[int, int]
@@ -27,8 +26,6 @@ MAX_ALL = 120
 """So many of all hits together: fewer of each, and none of the last, in a long list."""
 
 _MAX_SEARCHED = 20_000  # characters of a text that are searched for the best sentence
-_WORD = re.compile(r"[^\W_]+")
-_STEM = 5  # letters that "delete", "deleted" and "deletion" have in common
 _MAX_WEIGHT = 8  # of a word; its weight is its length, because long words are rare
 _SHORT = 100  # characters; the length of a shorter sentence hardly counts
 
@@ -98,26 +95,14 @@ def _choices(query: str, hit: Hit, limit: int) -> list[Span]:
 
 
 def _weights(query: str, text: str, spans: Sequence[Span]) -> list[float]:
-    query_terms = _terms(query)
-    shared = [query_terms & _terms(text[start:end]) for start, end in spans]
+    wanted = set(words(query))
+    shared = [wanted.intersection(words(text[start:end])) for start, end in spans]
     frequency = Counter(term for terms in shared for term in terms)
     return [
         sum(min(len(term), _MAX_WEIGHT) / frequency[term] for term in terms)
         / math.sqrt(_SHORT + end - start)
         for (start, end), terms in zip(spans, shared, strict=True)
     ]
-
-
-def _terms(text: str) -> set[str]:
-    """Lower-case words, cut to stems; for scripts without spaces, single characters."""
-    terms: set[str] = set()
-    for match in _WORD.finditer(text.casefold()):
-        word = match.group()
-        if unicodedata.east_asian_width(word[0]) in "WF":
-            terms.update(word)
-        else:
-            terms.add(word[:_STEM])
-    return terms
 
 
 def _text(hit: Hit) -> str:

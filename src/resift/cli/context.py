@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from resift.cli import as_json
-from resift.cli.output import print_json, print_line, print_status
+from resift.cli.output import print_json, print_line, print_note, print_status
 from resift.cli.ranking import receipt_line
 from resift.errors import InputError
 from resift.plain_json import plain
@@ -47,6 +47,8 @@ class ContextFormat:
         if self.tokens is None:
             if self.tokenizer is not None:
                 raise InputError("--tokenizer: has no effect without --context; leave it out")
+        elif self.tokens < 1:
+            raise InputError(f"--context {self.tokens}: expected a number of tokens from 1")
         elif self.as_lines or self.explain is not None:
             other = "--jsonl" if self.as_lines else "--explain"
             raise InputError(f"--context and {other}: expected one of them; leave one out")
@@ -62,7 +64,7 @@ def print_context(ranking: Ranking, output: ContextFormat) -> None:
             print_line(line)
     else:
         print_status("nothing to show")
-    print_status(f"{context_line(context)} · {receipt_line(ranking)}", style="dim")
+    print_note(f"{context_line(context)} · {receipt_line(ranking)}", style="dim")
 
 
 def context_line(context: Context) -> str:

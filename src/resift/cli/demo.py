@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +21,9 @@ from resift.cli.options import Calibration, Model, settings_with
 from resift.cli.output import console, progress, sync_progress, waiting
 from resift.cli.skipped import print_skipped
 from resift.cli.symbols import encodable
+from resift.errors import IndexBusy, OutputError, StoreError
 from resift.extras import require
+from resift.files import reason
 
 if TYPE_CHECKING:
     from resift.search.index import Index
@@ -35,6 +38,7 @@ SERVICES = (
 ).split()
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 MIN_WORDS = 5  # excludes texts such as "(no documentation)"
+_LONG = "Now all {} judged questions are asked, which takes about a minute …"
 _COMMANDS = """\
 Ask these documents, or yours, in a folder or a bucket:
 
@@ -59,7 +63,7 @@ def demo(
     judged = questions()
     evaluator = make_evaluator(judged)
     documents, index_folder = folder / "documents", folder / "index"
-    count = write_documents(documents)
+    count = _written(documents, folder)
     _print(
         f"[bold]{count:,} operations of {len(SERVICES)} services[/], from the botocore package: "
         f"{escape(str(documents))}"
@@ -67,21 +71,52 @@ def demo(
     settings = settings_with(model, calibration)
     reranker = Reranker(settings=settings)
     index = Index(str(index_folder), settings=settings, reranker=reranker)
+    with _damage_told(index_folder):
+        _sync(index, documents, index_folder)
+        _show_questions(index, judged)
+        _print(_LONG.format(len(judged)))
+        with progress() as bar:
+            task = bar.add_task("all judged questions", total=len(judged), note="")
+            comparison = compare(
+                index, reranker, judged, evaluator, lambda done: bar.advance(task, done)
+            )
+    print_comparison(comparison)
+    _print(escape(_COMMANDS.format(index=shlex.quote(str(index_folder)))))
+
+
+def _written(documents: Path, folder: Path) -> int:
+    """`write_documents`, with an error that names the option."""
+    try:
+        return write_documents(documents)
+    except OSError as error:
+        name = error.filename or documents
+        raise OutputError(
+            f"--folder {folder}: {name} cannot be written ({reason(error)}); name another folder"
+        ) from error
+
+
+@contextmanager
+def _damage_told(index_folder: Path) -> Iterator[None]:
+    """Say what to delete if the index cannot be used; the demo makes it anew."""
+    try:
+        yield
+    except IndexBusy:
+        raise
+    except StoreError as error:
+        raise StoreError(
+            f"{error}; delete the folder {index_folder} and run  resift demo  again"
+        ) from error
+
+
+def _sync(index: "Index", documents: Path, index_folder: Path) -> None:
     with sync_progress() as show:
         report = index.sync(str(documents), show)
     print_skipped(report)
     _print(
         f"indexed in {report.seconds:.0f} s: {report.passages_embedded:,} passages embedded, "
-        f"{report.unchanged} files unchanged: {escape(str(index_folder))}\n"
+        f"{report.unchanged} {'file' if report.unchanged == 1 else 'files'} unchanged: "
+        f"{escape(str(index_folder))}\n"
     )
-    _show_questions(index, judged)
-    with progress() as bar:
-        task = bar.add_task("all judged questions", total=len(judged), note="")
-        comparison = compare(
-            index, reranker, judged, evaluator, lambda done: bar.advance(task, done)
-        )
-    print_comparison(comparison)
-    _print(escape(_COMMANDS.format(index=shlex.quote(str(index_folder)))))
 
 
 def _show_questions(index: "Index", judged: Sequence[Question]) -> None:
@@ -116,10 +151,10 @@ def write_documents(folder: Path) -> int:
     for service in SERVICES:
         lines = [json.dumps(operation, ensure_ascii=False) for operation in operations(service)]
         count += len(lines)
-        text = "\n".join(lines) + "\n"
+        text = ("\n".join(lines) + "\n").encode()
         file = folder / f"{service}.jsonl"
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            file.write_text(text, encoding="utf-8")
+        if not file.exists() or file.read_bytes() != text:
+            file.write_bytes(text)
     return count
 
 

@@ -22,7 +22,9 @@ from resift.cli.symbols import encodable
 from resift.types import DEPTH, Hit, Ranking
 
 FULL, PART = "✓", "~"
-LEGEND = f"{FULL} does what is asked   {PART} does a part of it"
+LEGEND = (
+    f"{FULL} does what is asked   {PART} does a part of it   without a mark: not judged to do it"
+)
 NARROW = 40  # columns; a narrower terminal wraps the lines of a table
 _EMPTY = (Text(), Text())
 _STYLES = {FULL: "bold green", PART: "yellow"}

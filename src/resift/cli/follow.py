@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import typer
 
@@ -52,63 +53,72 @@ def interval(text: str | None) -> float | None:
     return seconds
 
 
-class RepeatedSync:
-    """A sync of a source that can be called again and again."""
+class _Bars:
+    """A progress bar for each sync: opened before it or at its first progress, closed after it."""
 
-    def __init__(
-        self,
-        target: "Index",
-        source: str,
-        read_options: "Callable[[], SourceOptions]",
-        token_states: bool,
-        allow_unsafe: bool,
-    ) -> None:
-        """Use the options of `read_options` until they are stored, then those of the index."""
-        self.target = target
-        self.source = source
-        self._read_options: Callable[[], SourceOptions] | None = read_options
-        self._options: SourceOptions | None = None
-        self._token_states = token_states
-        self._allow_unsafe = allow_unsafe
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._show: ProgressCallback | None = None
 
-    def __call__(self, check: "ProgressCallback") -> "SyncReport":
-        """Sync once, and call `check` at each progress."""
-        if self._read_options is not None and self._options is None:
-            self._options = self._read_options()
-        with sync_progress() as show:
+    def __enter__(self) -> Self:
+        return self
 
-            def progress(state: "Progress") -> None:
-                check(state)
-                show(state)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-            report = self.target.sync(
-                self.source,
-                progress,
-                source_options=self._options,
-                token_states=self._token_states,
-                allow_unsafe=self._allow_unsafe,
-            )
-        self._read_options = self._options = None
-        return report
+    def open(self) -> "ProgressCallback":
+        """Open the bar of the sync that runs, unless it is open."""
+        if self._show is None:
+            self._show = self._open.enter_context(sync_progress())
+        return self._show
+
+    def show(self, state: "Progress") -> None:
+        """Show the progress of the sync that runs."""
+        self.open()(state)
+
+    def close(self) -> None:
+        """Remove the bar of a sync that has ended."""
+        self._show = None
+        self._open.close()
 
 
-def follow_source(syncs: RepeatedSync, options: FollowOptions, lines_as_json: bool) -> None:
+def follow_source(
+    target: "Index",
+    source: str,
+    read_options: "Callable[[], SourceOptions]",
+    options: FollowOptions,
+    lines_as_json: bool,
+    *,
+    token_states: bool,
+    allow_unsafe: bool,
+) -> None:
     """Sync until SIGTERM (exit code 0), Ctrl-C (130) or an error that no later sync can mend."""
-    from resift.index.follow import follow, open_trigger
-    from resift.index.storage.location import locate
+    log = ChangeLog(lines_as_json)
+    with StopSignals() as signals, _Bars() as bars:
 
-    source, target = syncs.source, syncs.target
-    with StopSignals() as signals:
-        trigger = open_trigger(
-            locate(source),
-            locate(target.uri),
-            options.every_s,
-            options.watch,
-            lambda: target.source_options(source).globs,
+        def add_failure(failure: "SyncFailure") -> None:
+            bars.close()
+            log.add_failure(failure)
+
+        def first_options() -> "SourceOptions":
+            source_options = read_options()  # prints lines, which a bar would break
+            bars.open()  # the first listing may take long; later syncs mostly find nothing new
+            return source_options
+
+        reports = target.follow(
+            source,
+            every_s=options.every_s,
+            watch=options.watch,
+            stop=signals.stop,
+            progress=bars.show,
+            on_failure=add_failure,
+            source_options=first_options,
+            token_states=token_states,
+            allow_unsafe=allow_unsafe,
         )
         print_status(f"{source}: {_when(options)}; Ctrl-C ends")
-        log = ChangeLog(lines_as_json)
-        for report in follow(syncs, trigger, signals.stop, log.add_failure):
+        for report in reports:
+            bars.close()
             log.add(report)
     if signals.stop.is_set():
         raise typer.Exit(signals.exit_code)

@@ -7,6 +7,7 @@ import os
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,16 +16,18 @@ from urllib.parse import quote
 
 from resift.cli.streams import STDERR
 from resift.errors import InputError
+from resift.index.sources.folder import file_etag
 from resift.index.storage.location import on_disk
 from resift.types import Citation, Hit, Ranking
 
 _PROGRAMS = frozenset(
-    ".app .appimage .bat .cmd .com .command .desktop .exe .hta .jar .jse .lnk .msi .pif .ps1 .pyc "
-    ".pyw .scr .terminal .tool .url .vbe .vbs .workflow .ws .wsf .wsh".split()
+    ".app .appimage .applescript .bash .bat .cjs .cmd .com .command .csh .desktop .exe .fish .hta "
+    ".jar .jnlp .js .jse .ksh .lnk .lua .mjs .msi .php .pif .pl .ps1 .psm1 .py .pyc .pyw .pyz .rb "
+    ".run .scpt .scr .sh .tcl .terminal .tool .url .vbe .vbs .workflow .ws .wsf .wsh .zsh".split()
 )
-"""Endings of files that a system may run instead of showing them."""
+"""Endings of programs and scripts, which a system may run instead of showing them."""
 
-_RUN_BY_WINDOWS = frozenset((".js", ".py"))
+_EXECUTABLE = stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH
 
 _LINKING_PROGRAMS = frozenset(
     ("iTerm.app", "WezTerm", "vscode", "Hyper", "ghostty", "rio", "Tabby")
@@ -97,10 +100,12 @@ def check_open(rank: int | None) -> None:
 def open_hit(ranking: Ranking, rank: int) -> None:
     """Open the file of the hit at `rank` in the system's viewer, without a shell.
 
-    Raises `InputError` for a hit without a file on this machine, and for one that the system might
-    run.
+    Raises `InputError` for a hit without a file on this machine, for a file behind a link that was
+    not there at indexing, and for one that the system might run.
     """
     option = f"--open {rank}"
+    if not ranking:
+        raise InputError(f"{option}: there are no hits")
     if rank > len(ranking):
         raise InputError(f"{option}: expected a hit, from 1 to {len(ranking)}")
     citation = ranking[rank - 1].citation
@@ -108,12 +113,30 @@ def open_hit(ranking: Ranking, rank: int) -> None:
     if citation is None or file is None:
         uri = citation.uri if citation else "the hit"
         raise InputError(f"{option}: {uri} is not a file of this machine; {_remedy(uri)}")
-    file = file.resolve()
-    if not file.is_file():
-        raise InputError(f"{option}: {file} is no longer there; run  resift index  again")
-    if file.suffix.lower() in _PROGRAMS | (_RUN_BY_WINDOWS if os.name == "nt" else frozenset()):
+    _open(option, _checked(option, file, citation.etag))
+
+
+def _checked(option: str, cited: Path, etag: str | None) -> Path:
+    """The file without links in its path.
+
+    Links may be there if they lead to the very file that was indexed, as its ETag says. Programs
+    and scripts are refused, because some viewers run them.
+    """
+    try:
+        file = cited.resolve(strict=True)
+        state = file.stat()
+    except (OSError, RuntimeError):  # the latter for a loop of links
+        file, state = cited, None
+    if state is None or not stat.S_ISREG(state.st_mode):
+        raise InputError(f"{option}: {cited} is no longer there; run  resift index  again")
+    if file != cited and file_etag(state) != etag:
+        raise InputError(
+            f"{option}: {cited} is no longer there: a link leads to another file, or to one that "
+            "has changed; run  resift index  again"
+        )
+    if file.suffix.lower() in _PROGRAMS or state.st_mode & _EXECUTABLE:
         raise InputError(f"{option}: {file} may be run instead of shown; open it in an editor")
-    _open(option, file)
+    return file
 
 
 def _remedy(uri: str) -> str:

@@ -87,7 +87,7 @@ def index(
     and office files with the extra office. The index remembers the options for reading a source
     (files, columns, limits, links).
     """
-    from resift.cli.follow import FollowOptions, RepeatedSync, follow_source, interval
+    from resift.cli.follow import FollowOptions, follow_source, interval
     from resift.cli.source_options import OptionChanges
     from resift.search.index import Index
 
@@ -106,14 +106,15 @@ def index(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
     if follow_options:
-        syncs = RepeatedSync(
+        follow_source(
             target,
             source,
             lambda: _source_options(target, source, changes, forget),
-            token_states,
-            unsafe_store,
+            follow_options,
+            as_json,
+            token_states=token_states,
+            allow_unsafe=unsafe_store,
         )
-        follow_source(syncs, follow_options, as_json)
         return
     source_options = _source_options(target, source, changes, forget)
     if dry_run:

@@ -4,23 +4,18 @@ Parts of identifiers count as words, and so do pairs of characters in scripts wi
 no terminal.
 """
 
-import re
 from collections.abc import Iterator
 from itertools import pairwise
 
 from resift.errors import MissingExtra
 from resift.index.analysis.analyser import open_analyser
 from resift.index.analysis.characters import clusters, is_unspaced, tokens
+from resift.index.analysis.identifiers import part_spans
 from resift.index.analysis.spec import NO_LANGUAGE, AnalyserSpec
 from resift.index.analysis.stemming import lower
+from resift.search.snippets import BEGINNING
 
-# A part of PutObject, HTTPServer, max_memory or x86, else all letters that are together.
-_PART = re.compile(
-    r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+(?![^\W\d_A-Z])|[A-Z]+(?![^\W\d_])|\d+|[^\W\d_]+"
-)
-_CONNECTOR = re.compile(r"[.\-@'’+#&:/\\,_$%]")
 LANGUAGE = AnalyserSpec().language  # without an index
-_BEGINNING = 5  # letters that "delete", "deleted" and "deletion" have in common
 
 Span = tuple[int, int]
 
@@ -35,7 +30,7 @@ class QueryWords:
             self._analyser = open_analyser(AnalyserSpec(language=language))
         except MissingExtra:
             self._analyser = open_analyser(AnalyserSpec(language=NO_LANGUAGE))
-            self._length = _BEGINNING
+            self._length = BEGINNING
         words = self._analyser.query(query)
         self._identifiers = set(words.identifiers.split())
         self._terms = {term[: self._length] for term in words.terms.split()}
@@ -47,8 +42,8 @@ class QueryWords:
             if is_unspaced(word[0]):
                 yield from self._pairs(word, start)
                 continue
-            parts = [part.span() for part in _PART.finditer(word)]
-            has_parts = len(parts) > 1 and (word.isascii() or bool(_CONNECTOR.search(word)))
+            parts = part_spans(word)
+            has_parts = len(parts) > 1
             if self._has(word, has_parts):
                 yield match.span()
             elif has_parts:

@@ -44,6 +44,12 @@ def print_status(line: str, style: str | None = None) -> None:
     errors.print(printable(line), markup=False, highlight=False, soft_wrap=True, style=style)
 
 
+def print_note(line: str, style: str | None = None) -> None:
+    """`print_status` for prose, such as a receipt or a warning: a terminal wraps it at words."""
+    is_line = not errors.is_terminal
+    errors.print(printable(line), markup=False, highlight=False, soft_wrap=is_line, style=style)
+
+
 def print_line(line: str, style: str | None = None) -> None:
     """Print one line on stdout, without markup; long lines are not wrapped."""
     console.print(printable(line), markup=False, soft_wrap=True, style=style)
@@ -61,7 +67,7 @@ def plain_warnings() -> Iterator[None]:
     """Print each warning as one line on stderr, without the source line."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = lambda message, *_, **__: print_status(str(message))
+        warnings.showwarning = lambda message, *_, **__: print_note(str(message))
         yield
 
 
@@ -69,7 +75,7 @@ class _StderrHandler(logging.Handler):
     """Prints log records as lines on stderr; tracebacks only with ``RESIFT_DEBUG``."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print_status(record.getMessage())
+        print_note(record.getMessage())
         if record.exc_info:
             print_traceback(record.exc_info[1])
 

@@ -18,11 +18,11 @@ def passage(query: str, hit: Hit) -> Text:
     if title:
         text.append(title, "underline").append("\n")
     text.append_text(_excerpt(query, hit.text if isinstance(hit.text, str) else ""))
-    source = source_line(hit)
+    source = cited_at(hit)
     return text.append(f"\n{source}", "dim") if source else text
 
 
-def source_line(hit: Hit) -> str:
+def cited_at(hit: Hit) -> str:
     """The path, id of a row, page, row, line and heading that a hit's citation has."""
     citation = hit.citation
     if citation is None:

@@ -17,6 +17,7 @@ from resift.cli.marks import LANGUAGE
 from resift.cli.output import (
     print_json,
     print_line,
+    print_note,
     print_status,
     print_table,
     print_text,
@@ -79,16 +80,22 @@ def print_ranking(ranking: Ranking, output: RankingFormat, language: str = LANGU
     elif output.as_lines:
         for line in as_json.lines(ranking, extra):
             print(as_json.text(line))
-        if ranking.receipt.partial:
-            print_status(f"partial: {ranking.receipt.reason}")
+        _print_reasons(ranking)
     else:
-        if ranking.receipt.partial:
-            print_status(f"partial: {ranking.receipt.reason}", style="bold yellow")
+        _print_reasons(ranking, "bold yellow")
         if sys.stdout.isatty() and len(ranking):
             _print_for_people(ranking, output.budget_ms, language)
         else:
             print_hits(ranking)
         _print_explanations(ranking, explanations)
+
+
+def _print_reasons(ranking: Ranking, style: str | None = None) -> None:
+    """Print why a ranking is partial, and the notes of one without hits, which may say why."""
+    if ranking.receipt.partial:
+        print_note(f"partial: {ranking.receipt.reason}", style=style)
+    for note in () if len(ranking) else ranking.receipt.notes:
+        print_note(note)
 
 
 def _explanations(ranking: Ranking, count: int) -> list[Explanation | None]:
@@ -108,7 +115,9 @@ def _print_for_people(ranking: Ranking, budget_ms: float | None, language: str) 
     left_ms = None if budget_ms is None else budget_ms - total_ms
     best, ms = best_sentences(ranking, left_ms)
     print_hits_for_people(ranking, best, language)
-    print_status(f"{receipt_line(ranking)} · best sentences {ms:.0f} ms", style="dim")
+    print_note(
+        f"{receipt_line(ranking, has_reasons=False)} · best sentences {ms:.0f} ms", style="dim"
+    )
 
 
 def print_hits(ranking: Ranking) -> None:
@@ -125,14 +134,18 @@ def print_hits(ranking: Ranking) -> None:
         print_table(table, PASSAGE_TABLE)
     else:
         print_line("nothing to show", style="dim")
-    print_status(receipt_line(ranking), style="dim")
+    print_note(receipt_line(ranking, has_reasons=False), style="dim")
 
 
-def receipt_line(ranking: Ranking) -> str:
-    """The receipt as one line: scored candidates, model, timings, and exceptions."""
+def receipt_line(ranking: Ranking, *, has_reasons: bool = True) -> str:
+    """The receipt as one line: scored candidates, model, timings, and exceptions.
+
+    Without `has_reasons` it leaves out what `_print_reasons` has printed already.
+    """
     receipt = ranking.receipt
+    reason = f"partial: {receipt.reason}" if has_reasons else "partial"
     parts = [
-        f"partial: {receipt.reason}" if receipt.partial else "",
+        reason if receipt.partial else "",
         f"{receipt.scored} of {receipt.depth} scored",
         f"{receipt.tokens:,} tokens",
         f"{receipt.model} on {receipt.runtime}",
@@ -161,7 +174,7 @@ def receipt_line(ranking: Ranking) -> str:
         (receipt.requests, f"{receipt.requests} requests, {receipt.bytes / 1e6:.1f} MB"),
     )
     parts += [part for is_shown, part in optional if is_shown]
-    parts += receipt.notes
+    parts += receipt.notes if has_reasons or len(ranking) else ()
     return " · ".join(part for part in parts if part)
 
 

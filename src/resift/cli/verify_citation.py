@@ -13,7 +13,7 @@ from resift.cli.options import AsJson, IndexUri
 from resift.cli.output import print_json, print_line, waiting
 from resift.errors import InputError
 from resift.files import reason
-from resift.index.citation import Verdict
+from resift.index.claims import Verdict
 from resift.inputs import open_input, read_all
 
 MAX_BYTES = 256 << 20

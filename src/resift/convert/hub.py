@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from resift.convert.config import read_object
 from resift.convert.hub_errors import explained, is_passing, is_unreachable, retry_after_s
-from resift.convert.modules import is_bi_encoder, is_reranker
 from resift.errors import HubError, ModelError, shortened
 from resift.extras import require
 from resift.rerank.checkpoint_files import (
@@ -107,6 +105,9 @@ def was_unreachable(error: ModelError) -> bool:
 
 def check_use(folder: Path, name: str, use: Use | None) -> None:
     """Raise `ModelError` for an embedder as a reranker, or a reranker as an embedder."""
+    # Here, because it imports onnx, which a tokenizer alone does not need.
+    from resift.convert.modules import is_bi_encoder, is_reranker
+
     if use == "reranker" and is_bi_encoder(folder):
         raise ModelError(
             f"{name}: an embedder, which gives vectors; expected a cross-encoder, which gives "
@@ -208,6 +209,8 @@ def _whole(folder: Path, name: str) -> Repository | None:
 
 def check_shards(folder: Path, name: str, names: Container[str]) -> None:
     """Raise `ModelError` if the index of sharded weights names a file that is not there."""
+    from resift.convert.config import read_object
+
     if not (folder / INDEX).is_file():
         return
     shards = read_object(folder / INDEX).get("weight_map")

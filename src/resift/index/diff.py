@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from resift.errors import MassDeletion
 from resift.index.manifest import Entry
@@ -13,6 +14,7 @@ from resift.index.versions.record import Version
 
 _MIN_LOST = 20
 _LOST_SHARE = 0.5
+NOTHING_READ: Mapping[str, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,24 +153,26 @@ class SourceComparison:
         return compare(self.listing.objects, entries, self.expected, unseen)
 
     def refusal(
-        self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
+        self,
+        emptied: Sequence[tuple[Entry, str]] = (),
+        contents: Mapping[str, bytes] = NOTHING_READ,
     ) -> str | None:
         """Return in one line which documents a sync would remove; None if they are not too many.
 
-        Too many are all documents, or more than half if these are 20 or more. Moved documents do
-        not count. An unmounted disk, a mistyped prefix and a missing column all look like deleted
-        documents. `emptied` are published entries whose objects have no text now, with a reason
-        each; `new` is the number of added and changed documents, if the sync has read them.
+        Too many are all documents, whatever is new, or more than half if these are 20 or more.
+        Moved documents do not count. An unmounted disk, a mistyped prefix and a missing column all
+        look like deleted documents. `emptied` are published entries whose objects have no text now,
+        with a reason each. `contents` has the hash of each added object that was read, by URI, or
+        nothing if it has no passages. An object that was not read may be a moved document if its
+        size is that of one, because a copy has another ETag.
         """
         indexed = entries_below(self.source_uri, self.published)
         documents = sum(1 for entry in indexed.values() if entry.passages)
         changes = self.changes
-        gone = _gone_unless_moved(changes)
+        gone = _gone_unless_moved(changes, contents)
         lost = len(gone) + len(emptied)
-        remaining = len(changes.added) + len(changes.changed) if new is None else new
-        are_all_lost = lost == documents and not remaining
         are_most_lost = lost >= _MIN_LOST and lost > _LOST_SHARE * documents
-        if not lost or not (are_all_lost or are_most_lost):
+        if not lost or not (lost == documents or are_most_lost):
             return None
         parts = []
         if gone:
@@ -184,24 +188,32 @@ class SourceComparison:
         )
 
     def check_deletions(
-        self, emptied: Sequence[tuple[Entry, str]] = (), new: int | None = None
+        self,
+        emptied: Sequence[tuple[Entry, str]] = (),
+        contents: Mapping[str, bytes] = NOTHING_READ,
     ) -> None:
         """Raise `MassDeletion` if `refusal` gives a reason."""
-        reason = self.refusal(emptied, new)
+        reason = self.refusal(emptied, contents)
         if reason:
             raise MassDeletion(reason)
 
 
-def _gone_unless_moved(changes: Diff) -> list[Entry]:
-    """Return gone entries with passages, except those whose content was added elsewhere."""
-    added = Counter((item.etag, item.size) for item in changes.added)
+def _gone_unless_moved(changes: Diff, contents: Mapping[str, bytes]) -> list[Entry]:
+    """Return gone entries with passages, except those whose content was added elsewhere.
+
+    `contents` as in `SourceComparison.refusal`.
+    """
+    hashes = Counter(contents[item.uri] for item in changes.added if contents.get(item.uri))
+    sizes = Counter(item.size for item in changes.added if item.uri not in contents)
     gone = []
     for entry in changes.gone:
-        content = (entry.origin.etag, entry.origin.size)
+        origin = entry.origin
         if not entry.passages:
             continue
-        if added[content]:
-            added[content] -= 1
+        if hashes[origin.content]:
+            hashes[origin.content] -= 1
+        elif sizes[origin.size]:
+            sizes[origin.size] -= 1
         else:
             gone.append(entry)
     return gone

@@ -158,8 +158,8 @@ def follow(
     """Yield the report of each sync until `stop` is set, which also ends a running sync.
 
     A failing sync is tried again, later each time, and passed to `on_failure`, which by default
-    logs it. A refused mass deletion is passed on each time and waits for the next regular sync. Errors
-    that no later sync can mend are raised.
+    logs it. A refused mass deletion is passed on each time and waits for the next regular sync.
+    Errors that no later sync can mend are raised.
     """
     attempts = _Attempts(sync, stop, on_failure or log_failure)
     try:

@@ -62,6 +62,7 @@ class _Sample:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     without_text: dict[str, str] = field(default_factory=dict)
     partly_read: list[str] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
 
 
 def plan(
@@ -124,9 +125,7 @@ def _refusal(comparison: SourceComparison, sample: _Sample) -> str | None:
         for uri, reason in sample.without_text.items()
         if uri in published and published[uri].passages
     ]
-    changes = comparison.changes
-    new = len(changes.added) + len(changes.changed) - len(sample.without_text)
-    return comparison.refusal(emptied, new)
+    return comparison.refusal(emptied, sample.contents)
 
 
 def _read_sample(
@@ -155,6 +154,7 @@ def _read_sample(
             sample.without_text[uri] = problems[0]
         elif problems:
             sample.partly_read.append(uri)
+        sample.contents[uri] = read.content if passages else b""
         sample.skipped += [(uri, problem) for problem in problems]
         texts += passages
     sample.passages, sample.seconds = len(texts), time.perf_counter() - started

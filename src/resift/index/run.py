@@ -1,12 +1,12 @@
 """Reads the objects of one sync, and records the passages or the problems of each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import groupby
 
 from resift.errors import SourceError, Unreadable, Vanished
-from resift.index.diff import Diff, Expected, is_new
+from resift.index.diff import Diff, Expected
 from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedFile
 from resift.index.parsing.formats import NO_TEXT
@@ -169,10 +169,13 @@ class SyncRun:
         current = unchanged | unread | self.reread | self.writer.committed | self.skipped
         return {uri: entry for uri, entry in current.items() if uri not in self.vanished}
 
-    def count_new_objects(self, published: Mapping[str, Entry]) -> int:
-        """Count the objects whose passages differ from the published ones."""
-        entries = self.current_entries().values()
-        return sum(1 for entry in entries if entry.passages and is_new(entry, published))
+    def contents(self, items: Iterable[SourceObject]) -> dict[str, bytes]:
+        """Return the hash of each object's content, by URI; empty if it has no passages."""
+        current = self.current_entries()
+        entries = ((item.uri, current.get(item.uri)) for item in items)
+        return {
+            uri: entry.origin.content if entry and entry.passages else b"" for uri, entry in entries
+        }
 
     def emptied_entries(self, published: Mapping[str, Entry]) -> list[tuple[Entry, str]]:
         """Return published entries of objects that no longer have text, with the reason."""

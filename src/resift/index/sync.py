@@ -77,7 +77,8 @@ def sync(
         run.add(read, parsed)
     writer.commit(run.report_progress)
     if not consent.deletes:
-        comparison.check_deletions(run.emptied_entries(published), run.count_new_objects(published))
+        contents = run.contents(comparison.changes.added)
+        comparison.check_deletions(run.emptied_entries(published), contents)
     gone = frozenset(entry.origin.uri for entry in diff.gone)
     delta = SyncDelta(run.current_entries(), gone, run.stale_origins(), options)
     version = publish(store, versions, models.embedder, delta)

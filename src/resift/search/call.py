@@ -10,7 +10,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from resift.errors import IndexMismatch, InputError, Overloaded, RerankerClosed, VersionGone
+from resift.errors import (
+    HubError,
+    IndexMismatch,
+    InputError,
+    ModelError,
+    Overloaded,
+    RuntimeFailure,
+    SettingsError,
+    VersionGone,
+)
+from resift.index.normalisation import is_visible, searchable
 from resift.rerank.options import checked_budget
 from resift.search.components import Components
 from resift.search.options import SearchOptions
@@ -29,10 +39,16 @@ _MISTAKES = (
     SyntaxError,
     NotImplementedError,
     InputError,
-    RerankerClosed,  # the caller closed the reranker that was passed in
+    SettingsError,
     IndexMismatch,  # another embedder's vectors: no later call will succeed either
     VersionGone,  # `Index` then reads the newest version
 )
+_MODEL_OUTAGES = (HubError, RuntimeFailure)
+"""Errors of models that may pass. All others need another name or file, or an open reranker."""
+
+
+_WHITE_SPACE = "\t\n\v\f\r"
+_CONTROLS = {code: " " for code in (*range(0x20), 0x7F) if chr(code) not in _WHITE_SPACE}
 
 
 class Late(Exception):
@@ -185,16 +201,28 @@ class SearchCall:
     clock: Clock
     notes: tuple[str, ...] = ()
 
+    @property
+    def normalised_query(self) -> str:
+        """The query as all stages read it: in the form of indexed text.
+
+        Control characters are white space, which some tokenizers would drop and join words. A query
+        without anything visible stays as it is.
+        """
+        query = self.query.translate(_CONTROLS)
+        return searchable(query) if is_visible(query) else self.query
+
 
 def is_outage(error: BaseException) -> bool:
     """Whether the search continues without the component that raised `error`.
 
     True for errors of resift about models, servers and stores, and for most errors of a custom
     embedder or reranker. False for errors that point to a mistake in code or in the installation,
-    for invalid arguments, such as a query that is too long for the model, for a closed reranker,
-    for warnings that filters turned into errors, and for anything that is not an `Exception`
-    (Ctrl-C).
+    for invalid arguments, such as a query that is too long for the model, for settings that are not
+    valid, for a model that is not there, damaged or of another kind, for a closed reranker, for
+    warnings that filters turned into errors, and for anything that is not an `Exception` (Ctrl-C).
     """
+    if isinstance(error, ModelError) and not isinstance(error, _MODEL_OUTAGES):
+        return False
     return isinstance(error, Exception) and not isinstance(error, _MISTAKES)
 
 

@@ -20,7 +20,8 @@ def collapsed(ranking: Ranking, top_n: int) -> Ranking:
     if len(first) < top_n and len(first) < number:
         notes = (
             *notes,
-            f"the {number} candidates are of {len(first)} documents: a larger depth has more",
+            f"the {number} candidates are of {len(first)} "
+            f"{'document' if len(first) == 1 else 'documents'}: a larger depth has more",
         )
     hits = [replace(hit, rank=rank) for rank, hit in enumerate(first.values(), start=1)]
     receipt = replace(ranking.receipt, collapsed=number - len(first), notes=notes)

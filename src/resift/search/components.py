@@ -39,7 +39,8 @@ class Ranker(Protocol):
     """The protocol of a second stage, such as `Reranker`.
 
     `rank` also gets those of `exact`, `tolerance`, `fusion_weight`, `min_score`, `abstain_below`
-    and `long_documents` that the caller of a search sets. `search.call.is_outage` decides which of
+    and `long_documents` that the caller of a search sets. The query is in the form of indexed text
+    (`index.normalisation`). `search.call.is_outage` decides which of
     its errors end a search. `Index.asearch` awaits `arank`, with the same arguments, if the object
     has it.
     """

@@ -1,7 +1,7 @@
 """Hits → one text for a language model, within a budget of tokens, with citations.
 
-A source is ``[1] title — heading (uri, page 3, characters 120–480)`` and its text below. Knows no
-model.
+A source is ``[1] title — heading (uri, page 3, characters 120–480)`` and its text below. A line of
+the text that begins like that has a backslash before it. Knows no model.
 """
 
 import os
@@ -22,6 +22,8 @@ from resift.search.pieces import (
     Growth,
     Piece,
     key_of,
+    least_score,
+    may_grow,
     merged,
     piece_of,
     radius,
@@ -119,17 +121,19 @@ class _Packing:
 
     def _wanted(self, max_tokens: int) -> list[str]:
         """The ids of the hits, and of as many around them as may fit."""
-        ids = [hit.id for hit in self.selected.hits if document_of(hit)]
+        least = least_score(self.selected.hits)
+        cited = [hit for hit in self.selected.hits if document_of(hit)]
         tokens = [self.count(readable(hit.text)) for hit in self.selected.hits]
         room = max_tokens - sum(tokens)
         steps = radius(room, tokens) if room > 0 else 0
         around = [
             near
-            for id_ in ids
+            for hit in cited
+            if may_grow(hit, least)
             for step in STEPS
-            for near in islice(following_ids(id_, step), steps)
+            for near in islice(following_ids(hit.id, step), steps)
         ]
-        return [*ids, *around]
+        return [*(hit.id for hit in cited), *around]
 
     def _pieces(self, room: int) -> tuple[list[Piece], list[Hit]]:
         """What fits into so many tokens, first of every hit, then of neighbours; and what not."""
@@ -145,7 +149,7 @@ class _Packing:
         pieces = [piece_of(part, positions[id(part.hit)], self.passages) for part in extracts]
         pieces = merged(pieces)
         used = sum(self._tokens(number, piece) for number, piece in enumerate(pieces, start=1))
-        growth = Growth(pieces, self.passages, self.count, room - used)
+        growth = Growth(pieces, self.passages, self.count, room - used, least_score(hits))
         self._read(growth.run)
         return growth.pieces, left_out
 

@@ -5,7 +5,7 @@ A count is asked for a text once.
 
 import math
 import os
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Set, Sized
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -65,15 +65,41 @@ def open_counter(
 
 
 def _number(counted: object) -> int:
-    """The number of tokens that a caller's function gives, or the length of its list."""
+    """The number of tokens that a caller's function gives, or the length of its list.
+
+    A tokenizer called as a function may give an object or a mapping with the list.
+    """
     tokens = number(counted)  # a rule of thumb may give fractions
-    if tokens is None and isinstance(counted, Sized) and not isinstance(counted, str | bytes):
-        tokens = len(counted)
+    if tokens is None:
+        tokens = _length(_listed(counted))
     if tokens is None or tokens < 0:
         raise InputError(
-            f"count gave {shown(counted)}: expected a number of tokens from 0, or a list of tokens"
+            f"count gave {shown(counted)}: expected a number of tokens from 0, a list of the "
+            "tokens of one text, or a mapping or an object with input_ids"
         )
     return math.ceil(tokens)
+
+
+def _listed(counted: object) -> object:
+    """The tokens in what a tokenizer gives; any other value as it is."""
+    if isinstance(counted, Mapping):
+        return counted.get("input_ids")
+    for name in ("input_ids", "ids"):
+        if hasattr(counted, name):
+            return getattr(counted, name)
+    return counted
+
+
+def _length(tokens: object) -> int | None:
+    """The length of the tokens of one text, also if they are a batch of it; None for others."""
+    if isinstance(tokens, str | bytes | Mapping | Set) or not isinstance(tokens, Sized):
+        return None
+    shape = getattr(tokens, "shape", None)
+    if isinstance(shape, tuple) and shape:  # of an array or a tensor
+        return int(shape[-1]) if math.prod(shape[:-1]) == 1 else None
+    if isinstance(tokens, list | tuple) and tokens and isinstance(tokens[0], list | tuple):
+        return len(tokens[0]) if len(tokens) == 1 else None
+    return len(tokens)
 
 
 @lru_cache(_OPEN_TOKENIZERS)
@@ -106,5 +132,5 @@ def _file(name: str) -> Path:
             f"tokenizer={shown(name)}: no such file or folder, and not a hub id; expected a "
             f"{TOKENIZER}, a folder with one, or OWNER/NAME"
         ) from error
-    fetched: Path = require("resift.convert.hub_tokenizer").fetch_tokenizer(name)
+    fetched: Path = require("resift.convert.hub_tokenizer", "hub").fetch_tokenizer(name)
     return fetched

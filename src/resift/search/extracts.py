@@ -4,7 +4,7 @@ Knows no model and no index.
 """
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +26,14 @@ MAX_NAME_TOKENS = 60
 
 _HIDDEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 """Controls, marks that reverse the order of signs, and invisible letters."""
+
+_LINE_ENDS = "\n\u2028\u2029"
+_INVISIBLE = "\u00ad\u034f\u061c\u180e\u200b-\u200f\u2060-\u2064\ufe00-\ufe0f\ufeff"
+_BLANKS = f"(?:[^\\S{_LINE_ENDS}]|[{_INVISIBLE}])*"
+_LIKE_A_SOURCE = re.compile(
+    rf"(?<=[{_LINE_ENDS}])(?={_BLANKS}[\[\uff3b]{_BLANKS}\d+{_BLANKS}[\]\uff3d])"
+)
+"""Where a line begins as the line above a source does: ``[1]``, also behind invisible signs."""
 
 DocumentKey = tuple[str, str, str | None]
 """The URI of an object, the id of a document in it, and the ETag."""
@@ -118,6 +126,25 @@ def name_of(text: str) -> str:
         return line
     piece = snippet(line, "", MAX_NAME_TOKENS - 1)
     return f"{piece.text if piece else ''}{LEFT_OUT}"
+
+
+def escaped(parts: Sequence[str], *, is_continued: bool = False) -> list[str]:
+    """The parts of a text with a backslash before each line that looks like one above a source.
+
+    `is_continued` says that the first part does not begin a line.
+    """
+    before = LEFT_OUT if is_continued else "\n"
+    lines = deque(match.start() - 1 for match in _LIKE_A_SOURCE.finditer(before + "".join(parts)))
+    escaped_parts: list[str] = []
+    at = 0
+    for part in parts:
+        pieces, start, end = [], at, at + len(part)
+        while lines and lines[0] < end:
+            pieces.append(part[start - at : lines[0] - at])
+            start = lines.popleft()
+        escaped_parts.append("\\".join([*pieces, part[start - at :]]))
+        at = end
+    return escaped_parts
 
 
 def on_one_line(text: str) -> str:

@@ -3,9 +3,7 @@
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -14,46 +12,45 @@ from typing import Any, Self, TypeVar
 from resift.errors import InputError, VersionGone, shown
 from resift.index.analysis.spec import checked_choice
 from resift.index.background import Background, ready
-from resift.index.citation import CitationVerifier, Cited, Verdict
-from resift.index.embed import Embedder, Models, Precomputer
-from resift.index.follow import SyncFailure, follow, open_trigger
-from resift.index.plan import SyncPlan, plan
-from resift.index.publish import clean, rollback
+from resift.index.citation import CitationVerifier
+from resift.index.claims import Cited, Verdict
+from resift.index.embed import Embedder, Precomputer
+from resift.index.follow import SyncFailure
+from resift.index.plan import SyncPlan
 from resift.index.report import SyncReport
-from resift.index.run import Progress, ProgressCallback
+from resift.index.run import ProgressCallback
 from resift.index.source_options import SourceOptions
-from resift.index.sources.source import open_source
-from resift.index.storage.location import locate, locate_index
-from resift.index.sync import SyncConsent, last_source_options, sync
+from resift.index.storage.location import locate_index
+from resift.index.sync import SyncConsent
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
-from resift.index.table.store import Store
 from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
 from resift.search.call import Clock, SearchCall
 from resift.search.components import ComponentLoader, Ranker
+from resift.search.maintenance import KEEP_DAYS, Maintenance, When
 from resift.search.neighbours import checked_number, checked_passage, neighbours, widened
 from resift.search.options import (
     Collapse,
     Mode,
     SearchOptions,
     check_component,
+    check_follow,
     check_sync,
     checked_citations,
     checked_count,
     checked_days,
     checked_embedder,
     checked_mode,
+    checked_version,
 )
 from resift.search.retrieval import Retrieved, as_candidate, retrieve
 from resift.search.two_stage import asearch, search
 from resift.settings import Settings, checked_settings
 from resift.types import DEPTH, Candidate, Hit, LongDocuments, Ranking
 
-_DAY_S = 86_400.0
-_KEEP_DAYS = 7.0
 _ASYNC_SEARCHES = 32  # concurrent first stages
 
 T = TypeVar("T")
@@ -93,7 +90,7 @@ class Index:
         """
         locate_index(uri)
         self.uri = os.fspath(uri)
-        self._version = None if version is None else checked_count("version", version)
+        self._version = None if version is None else checked_version("version", version)
         settings = None if settings is None else checked_settings(settings)
         checked_embedder(embedder)
         check_component("reranker", reranker, "rank", "Reranker(…)")
@@ -101,6 +98,7 @@ class Index:
         self._loader = ComponentLoader(
             self.uri, self._version, settings, embedder, reranker, choice
         )
+        self._maintenance = Maintenance(self._loader, self._version)
         self._open_again = partial(
             Index,
             self.uri,
@@ -154,22 +152,13 @@ class Index:
         `MassDeletion` if most or all of the source's documents would be deleted from the index
         (unless `allow_deletes`). The report names files that cannot be read.
         """
-        self._refuse_pinned()
+        self._maintenance.refuse_pinned()
         check_sync(source_options, progress)
         consent = SyncConsent(
             checked_flag("allow_unsafe", allow_unsafe), checked_flag("allow_deletes", allow_deletes)
         )
         token_states = checked_flag("token_states", token_states)
-        source = open_source(source_uri, self._loader.settings.storage)
-        versions = self._loader.versions
-        with self._models(token_states) as models:
-            report = sync(source, versions, models, source_options, progress, consent=consent)
-        self.refresh()
-        listed = versions.listed()
-        # Once a day at most: cleaning looks at every version.
-        if len(listed) > 1 and listed[1][1] < time.time() - (_KEEP_DAYS + 1) * _DAY_S:
-            self.clean()
-        return report
+        return self._maintenance.sync(source_uri, source_options, progress, token_states, consent)
 
     def follow(
         self,
@@ -180,7 +169,7 @@ class Index:
         stop: threading.Event | None = None,
         progress: ProgressCallback | None = None,
         on_failure: Callable[[SyncFailure], None] | None = None,
-        source_options: SourceOptions | None = None,
+        source_options: SourceOptions | Callable[[], SourceOptions] | None = None,
         token_states: bool = False,
         allow_unsafe: bool = False,
     ) -> Iterator[SyncReport]:
@@ -195,36 +184,21 @@ class Index:
         `on_failure` is called with each failure, which by default is logged. A mass deletion is
         refused and passed on once. Raises errors that no later sync can mend: `InputError`,
         `MissingExtra`, `IndexMismatch`, `UnsafeStore`, and the `ModelError` of a model that does
-        not load. `source_options` apply to the first sync; later ones use what the index has.
+        not load. `source_options` apply to the first sync that succeeds; later ones use what the
+        index has. A function is called for them once, when the first sync begins.
         """
-        self._refuse_pinned()
-        check_sync(source_options, progress)
-        source, index = locate(source_uri), self._loader.versions.location
-        trigger = open_trigger(
-            source, index, every_s, watch, lambda: self.source_options(source_uri).globs
+        self._maintenance.refuse_pinned()
+        check_follow(source_options, progress, stop, on_failure)
+        consent = SyncConsent(checked_flag("allow_unsafe", allow_unsafe))
+        token_states = checked_flag("token_states", token_states)
+        when = When(every_s, checked_flag("watch", watch), stop or threading.Event())
+        return self._maintenance.follow(
+            source_uri, source_options, progress, token_states, consent, when, on_failure
         )
-        options = [source_options]
-
-        def sync_once(check: ProgressCallback) -> SyncReport:
-            def show(state: Progress) -> None:
-                check(state)
-                if progress:
-                    progress(state)
-
-            report = self.sync(
-                source_uri, show, source_options=options[0],
-                token_states=token_states, allow_unsafe=allow_unsafe,
-            )  # fmt: skip
-            options[0] = None
-            return report
-
-        return follow(sync_once, trigger, stop or threading.Event(), on_failure)
 
     def source_options(self, source_uri: str) -> SourceOptions:
         """The options of a source's last sync, or the default ones."""
-        versions = self._loader.versions
-        uri = open_source(source_uri, self._loader.settings.storage).uri
-        return last_source_options(versions, versions.newest(), uri)
+        return self._maintenance.source_options(source_uri)
 
     def plan(
         self,
@@ -238,9 +212,7 @@ class Index:
         check_sync(source_options)
         consent = SyncConsent(deletes=checked_flag("allow_deletes", allow_deletes))
         token_states = checked_flag("token_states", token_states)
-        source = open_source(source_uri, self._loader.settings.storage)
-        with self._models(token_states) as models:
-            return plan(source, self._loader.versions, models, source_options, consent=consent)
+        return self._maintenance.plan(source_uri, source_options, token_states, consent)
 
     def search(
         self,
@@ -395,7 +367,8 @@ class Index:
         """The passage with this id, as `Hit.id` has it; None if the version has none.
 
         It has a citation, and no rank or score. With `before` and `after`, its text and citation
-        are those of it and of up to so many passages around it in its document.
+        are those of it and of up to so many passages around it in its document. Raises `InputError`
+        if two passages have the id: of row ``x`` in the file ``a``, and of the file ``a#x``.
         """
         if not isinstance(passage_id, str):
             raise InputError(f"passage_id={shown(passage_id)}: expected text")
@@ -408,7 +381,7 @@ class Index:
         """Up to so many passages before and after one, in the order of their document.
 
         `passage` is a hit, a candidate, or the id of one. Raises `InputError` if the version has no
-        such passage, or has it with another text.
+        such passage, has it with another text, or has two with that id.
         """
         given = checked_passage(passage)
         before, after = checked_number("before", before), checked_number("after", after)
@@ -431,7 +404,7 @@ class Index:
 
         A hit, a candidate or a source of a context, or the same as JSON, is verified by its text,
         position and ETag, independently of the version of the index. An id is that of a passage in
-        this version.
+        this version; of several with this id, the best verdict counts, and its `uri` says which.
         """
         return self.verify_citations([citation])[0]
 
@@ -452,21 +425,14 @@ class Index:
 
     def versions(self) -> list[Version]:
         """The versions that can be searched, newest last. Raises `IndexNotFound` without any."""
-        readable = self._loader.versions.readable()
-        if not readable:  # raises, and names damaged ones
-            self._loader.versions.find()
-        return readable
+        return self._maintenance.versions()
 
     def rollback(self, number: int) -> Version:
         """Publish version `number` again as the newest; the next `sync` continues from it."""
-        self._refuse_pinned()
-        number = checked_count("number", number)
-        versions = self._loader.versions
-        version = rollback(self._store(versions.get(number)), versions, number)
-        self.refresh()
-        return version
+        self._maintenance.refuse_pinned()
+        return self._maintenance.rollback(checked_version("number", number))
 
-    def clean(self, *, keep: int = 1, older_than_days: float = _KEEP_DAYS) -> tuple[list[int], int]:
+    def clean(self, *, keep: int = 1, older_than_days: float = KEEP_DAYS) -> tuple[list[int], int]:
         """Delete versions that were replaced `older_than_days` ago, except the last `keep`.
 
         Returns their numbers and the freed bytes. Readers that opened a version after it was
@@ -474,9 +440,7 @@ class Index:
         """
         keep = checked_count("keep", keep)
         older_than_days = checked_days("older_than_days", older_than_days)
-        versions = self._loader.versions
-        store = self._store(versions.find())
-        return clean(store, versions, keep, older_than_days * _DAY_S)
+        return self._maintenance.clean(keep, older_than_days)
 
     def _search(self, query: str, options: SearchOptions, clock: Clock) -> Ranking:
         def run(notes: tuple[str, ...]) -> Ranking:
@@ -505,31 +469,3 @@ class Index:
             raise gone
         self.refresh()
         return (f"version {gone.number} was gone: the newest was read",)
-
-    def _store(self, version: Version) -> Store:
-        embedder = self._loader.embedder(version).result()
-        return Store.open(self._loader.versions.location, embedder, self._loader.analyser)
-
-    @contextmanager
-    def _models(self, token_states: bool) -> Iterator[Models]:
-        def precomputer(reranker: object) -> Precomputer | None:
-            if token_states and not getattr(reranker, "precomputes_states", True):
-                raise InputError(
-                    "token_states: this reranker is a cross-encoder and has no token states of a "
-                    "document alone; leave token_states out"
-                )
-            if isinstance(reranker, Precomputer):
-                return reranker
-            if token_states:
-                raise InputError("token_states: this reranker has no method precompute")
-            return None
-
-        newest = self._loader.versions.newest()
-        embedder = self._loader.embedder(newest).result()
-        with self._loader.reranker() as job:
-            choice = self._loader.analyser
-            yield Models(embedder, lambda: precomputer(job().result()), token_states, choice)
-
-    def _refuse_pinned(self) -> None:
-        if self._version is not None:
-            raise InputError(f"version={self._version}: a version never changes: leave it out")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Literal
 
 from resift.errors import InputError, shown
-from resift.index.citation import Cited, citation_of
+from resift.index.claims import Cited, citation_of
 from resift.index.table.ids import following_ids, passage_id, split_id
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
@@ -117,6 +117,7 @@ def _around(
 ) -> tuple[list[Passage], Passage | None]:
     """The given passage with those around it, in order; and which it is, None if it is not there.
 
+    Raises `InputError` for the id of several passages: of a row and of a file with that name.
     The end of a document is not known: reading ends with ids that no passage has.
     """
     id_ = given if isinstance(given, str) else given.id
@@ -132,9 +133,16 @@ def _around(
         rows += batch
         if start > ordinal and len(batch) < len(ids):
             break
-    centre = next((row for row in rows if row.id == id_ and is_same(row, given)), None)
-    if centre is None:
+    centres = [row for row in rows if row.id == id_ and is_same(row, given)]
+    if not centres:
         return [], None
+    if isinstance(given, str) and len(centres) > 1:
+        uris = " and ".join(sorted(row.origin.uri for row in centres))
+        raise InputError(
+            f"{shown(id_)}: {len(centres)} passages have this id, of {uris}; take the hit, whose "
+            "citation says which"
+        )
+    centre = centres[0]
     of_document = [row for row in rows if is_of_document(row, centre)]
     return sorted(of_document, key=lambda row: row.ordinal), centre
 

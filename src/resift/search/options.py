@@ -3,22 +3,24 @@
 Each check returns the value in a plain type or raises `InputError`.
 """
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 from resift.errors import InputError, shown
 from resift.index.source_options import SourceOptions
 from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import RankOptions, checked_flag
-from resift.rerank.values import number, whole
+from resift.rerank.values import number, truth, whole
 from resift.types import DEPTH, Candidate, ContextSource, Hit, LongDocuments
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 Collapse = Literal["document"]
 
+_A_VERSION = "the whole number of a version, from 1"
 _ONE_CITATION = (str, bytes, Hit, Candidate, ContextSource, Mapping)
 
 
@@ -162,6 +164,35 @@ def check_sync(source_options: object, progress: object = None) -> None:
         )
     if progress is not None and not callable(progress):
         raise InputError(f"progress={shown(progress)}: expected a function of a Progress, or None")
+
+
+def check_follow(
+    source_options: object, progress: object, stop: object, on_failure: object
+) -> None:
+    """Raise `InputError` unless each is None or what `Index.follow` takes."""
+    check_sync(None if _is_function(source_options) else source_options, progress)
+    is_event = _is_function(getattr(stop, "is_set", None)) and not isinstance(stop, type)
+    if stop is not None and not (is_event and _is_function(getattr(stop, "wait", None))):
+        raise InputError(f"stop={shown(stop)}: expected a threading.Event, or None")
+    if on_failure is not None and not callable(on_failure):
+        raise InputError(
+            f"on_failure={shown(on_failure)}: expected a function of a SyncFailure, or None for "
+            "the log"
+        )
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, type)
+
+
+def checked_version(name: str, value: object) -> int:
+    """The number of a version, an integer of any library: 1.0 names none, and neither does "1"."""
+    if isinstance(value, SupportsIndex) and truth(value) is None:
+        try:
+            return checked_count(name, operator.index(value), _A_VERSION)
+        except TypeError:  # from an array that is not one integer
+            pass
+    raise InputError(f"{name}={shown(value)}: expected {_A_VERSION}")
 
 
 def checked_days(name: str, value: object) -> float:

@@ -4,21 +4,24 @@ A piece grows within its section: the heading and the page of its passages, so t
 has one heading and one page. Knows no model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 
-from resift.index.citation import citation_of
+from resift.index.claims import citation_of
 from resift.index.normalisation import searchable
 from resift.index.table.ids import following_ids
 from resift.index.table.rows import Passage
 from resift.search.counters import Counter
-from resift.search.extracts import LEFT_OUT, DocumentKey, Extract, document_of, readable
+from resift.search.extracts import LEFT_OUT, DocumentKey, Extract, document_of, escaped, readable
 from resift.search.neighbours import Passages, Step, unique
 from resift.types import Citation, Hit
 
 MAX_RADIUS = 16
 """How many passages on each side of a hit are read at once, at most."""
+
+LEAST_SHARE = 0.1
+"""A hit whose score is below this share of the best one gets no neighbours."""
 
 STEPS: tuple[Step, ...] = (1, -1)
 
@@ -101,6 +104,7 @@ class Piece:
         parts[0] = parts[0].lstrip()
         parts[-1] = parts[-1].rstrip()
         before, after = self.is_cut
+        parts = escaped(parts, is_continued=before)
         return [*([f"{LEFT_OUT} "] * before), *parts, *([f" {LEFT_OUT}"] * after)]
 
 
@@ -179,23 +183,46 @@ def radius(room: int, tokens: Sequence[int]) -> int:
     return min(room // max(sum(tokens), 1) + 1, MAX_RADIUS)
 
 
+def least_score(hits: Iterable[Hit]) -> float | None:
+    """The score below which a hit does not grow: its neighbours are not worth their tokens."""
+    best = max((hit.score for hit in hits if hit.score is not None), default=0.0)
+    return LEAST_SHARE * best if best > 0.0 else None
+
+
+def may_grow(hit: Hit, least: float | None) -> bool:
+    """Whether a hit gets neighbours; one without a score does, because nothing speaks against."""
+    return least is None or hit.score is None or hit.score >= least
+
+
 class Growth:
-    """Grows pieces in turn, best first, by one passage each, as long as passages fit."""
+    """Grows pieces in turn, best first, by one passage each, as long as passages fit.
+
+    `least` is that of `least_score`. A weak piece that touches a better one grows with it.
+    """
 
     def __init__(
-        self, pieces: Sequence[Piece], passages: Passages, count: Counter, room: int
+        self,
+        pieces: Sequence[Piece],
+        passages: Passages,
+        count: Counter,
+        room: int,
+        least: float | None = None,
     ) -> None:
         self.pieces = list(pieces)
+        self._least = least
         self._passages, self._count, self._room = passages, count, room
         self._texts = {key_of(piece.hit.text) for piece in pieces}
 
     def run(self) -> None:
         """Grow `pieces`. Raises `StoreError` if passages cannot be read."""
-        while growing := [piece for piece in self.pieces if piece.growing]:
+        while growing := [piece for piece in self.pieces if self._may_grow(piece)]:
             self._read_ahead(growing)
             for piece in growing:
                 if any(piece is other for other in self.pieces):  # else it was joined
                     self._grow(piece)
+
+    def _may_grow(self, piece: Piece) -> bool:
+        return bool(piece.growing) and may_grow(piece.hit, self._least)
 
     def _read_ahead(self, growing: Sequence[Piece]) -> None:
         """Read as many neighbours as may fit, if the next of any piece was not read yet."""

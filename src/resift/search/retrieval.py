@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from resift.index.background import then
-from resift.index.citation import citation_of
+from resift.index.claims import citation_of
 from resift.index.embed import Embedder, Precomputer
-from resift.index.normalisation import searchable
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import RowFilter, Scored, View
 from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
@@ -25,6 +24,9 @@ _RETRIEVERS: dict[Mode, tuple[str, ...]] = {
 }
 _DEEPER = 3
 """How many times `depth` each of two retrievers looks for: what both find late may be relevant."""
+_WITHOUT_TERMS = (
+    "the lexical retriever finds nothing: the query has no term, such as a word or a number"
+)
 _SHARE = 0.5
 """The share of the remaining time to wait for both retrievers, if one of them is ready."""
 
@@ -73,7 +75,7 @@ class _FirstStage:
     def __init__(self, call: SearchCall) -> None:
         self._options, self._clock = call.options, call.clock
         self._components = call.components
-        self._query = searchable(call.query) or call.query
+        self._query = call.normalised_query
         self.omissions = Omissions(call.options.max_requests)
         self._version: int | None = None
         self._notes = call.notes
@@ -86,10 +88,13 @@ class _FirstStage:
         view = self._open()
         row_filter = self._filter(view)
         if row_filter and not row_filter.count:
+            self._note(f"no passage matches where: {self._options.where}")
             return
         count = self._count(len(view) if row_filter is None else row_filter.count)
         results = self._run_retrievers(view, row_filter, count)
         self._rows = self._fuse(results, view, count)[: self._options.candidate_count]
+        if not self._rows and "lexical" in results and not view.has_terms(self._query):
+            self._note(_WITHOUT_TERMS)
         self._passages = self._read(view)
 
     def retrieved(self) -> Retrieved:
@@ -106,13 +111,15 @@ class _FirstStage:
             self._notes,
         )
 
+    def _note(self, note: str) -> None:
+        self._notes = (*self._notes, note)
+
     def _open(self) -> View:
-        event = "the index was open"
-        snapshot = self._clock.wait_to_open("open", self._components.snapshot, event)
+        snapshot = self._clock.wait_to_open("open", self._components.snapshot, "the index was open")
         self._version = snapshot.version.number
         self._notes = (*snapshot.notes, *self._notes)
         with self._clock.stage("table"):
-            self._view = self._run(snapshot.view, event)
+            self._view = self._run(snapshot.view, "the search began")
         return self._view
 
     def _filter(self, view: View) -> RowFilter | None:

@@ -7,18 +7,21 @@ passage already, and perhaps the part of it (`Hit.span`).
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+from resift.index.analysis.characters import is_unspaced
 from resift.rerank.sentences import sentences
 from resift.search.token_counts import Count, count_tokens, fitting
 
 MAX_CHARACTERS = 50_000
 """So much of a text is looked at, round the part that was read or at the beginning."""
 
-_STEM = 6  # characters; a cheap way to match "approves" with "approval"
-_SIGNS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"  # each counts as a word
-_WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+")
+BEGINNING = 5
+"""Letters that "delete", "deleted" and "deletion" have in common: a stem without a stemmer."""
+
+_LETTERS = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,30 @@ def snippet(
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, cut to their first letters; of CJK scripts each sign."""
-    return [word[:_STEM] for word in _WORD.findall(text.casefold())]
+    """The words of a text in lower case, cut to their first letters, and parts at underscores.
+
+    Of scripts without spaces each sign is a word. This is how a query and a text are compared where
+    no index and so no analyser is at hand.
+    """
+    return [word for word, _ in _words_at(text, 0, len(text))]
+
+
+def _words_at(text: str, start: int, end: int) -> Iterator[tuple[str, int]]:
+    """The words of a range, and where each begins."""
+    for match in _LETTERS.finditer(text, start, end):
+        if match[0].isascii():
+            yield match[0].lower()[:BEGINNING], match.start()
+            continue
+        for has_no_spaces, signs in groupby(enumerate(match[0], match.start()), _is_unspaced):
+            run = list(signs)
+            if has_no_spaces:
+                yield from ((sign.casefold(), at) for at, sign in run)
+            else:
+                yield "".join(sign for _, sign in run).casefold()[:BEGINNING], run[0][0]
+
+
+def _is_unspaced(sign: tuple[int, str]) -> bool:
+    return is_unspaced(sign[1])
 
 
 def _region(length: int, span: tuple[int, int] | None) -> tuple[int, int]:
@@ -127,12 +152,7 @@ def _piece_of(
     wanted = set(words(query))
     start += len(text[start:end]) - len(text[start:end].lstrip())
     stop = start + fitting(text[start:end], max_tokens, count)
-    matches = (
-        match.start()
-        for match in _WORD.finditer(text, start, end)
-        if wanted.intersection(words(match[0]))
-    )
-    first = next(matches, start)
+    first = next((at for word, at in _words_at(text, start, end) if word in wanted), start)
     if first >= stop:
         start, stop = first, first + fitting(text[first:end], max_tokens, count)
     return _trimmed(text, start, stop)

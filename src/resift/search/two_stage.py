@@ -76,7 +76,7 @@ def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranki
         abstained=receipt.abstained and retrieved.reason is None,  # else candidates are missing
         timings_ms=call.clock.timings(receipt.timings_ms),
     )
-    ranking = replace(ranking, receipt=receipt, neighbours=_neighbours(call))
+    ranking = replace(ranking, query=call.query, receipt=receipt, neighbours=_neighbours(call))
     return ranking if call.options.collapse is None else collapsed(ranking, call.options.top_n)
 
 
@@ -180,7 +180,8 @@ def _call_of(
 ) -> Callable[[], Any]:
     """`rank` with its arguments; the budget counts from when it is called."""
     arguments = {"top_n": call.options.top_n, **call.options.rerank_arguments}
-    return lambda: rank(call.query, candidates, budget_ms=_budget_ms(call), **arguments)
+    query = call.normalised_query
+    return lambda: rank(query, candidates, budget_ms=_budget_ms(call), **arguments)
 
 
 def _budget_ms(call: SearchCall) -> float | None:

@@ -235,6 +235,14 @@ def test_offsets_are_characters_in_every_encoding(encoding: str) -> None:
     assert outline(document)[2][1].startswith("def after():")
 
 
+@pytest.mark.parametrize("suffix", [".pyx", ".pxd", ".pxi", ".pyw"])
+def test_cython_is_read_as_python(suffix: str) -> None:
+    text = (
+        f"cimport numpy\n\nclass Store:\n    def read(self, key):\n    {PAD}\n\ndef after():\n{PAD}"
+    )
+    assert "def after()" in headings(one_document(f"a{suffix}", text))
+
+
 def test_code_with_errors_keeps_the_functions_that_are_whole() -> None:
     text = f"def first():\n{PAD}\n\ndef broken(:\n    return = 5\n\n\ndef last():\n{PAD}"
     document = one_document("a.py", text)

@@ -217,3 +217,8 @@ def test_html_declares_its_charset() -> None:
 def test_xml_declares_its_charset() -> None:
     html = '<?xml version="1.0" encoding="windows-1250"?><p>Zażółć'.encode("cp1250")
     assert page(html).text == "Zażółć"
+
+
+def test_a_heading_before_an_empty_one_is_not_lost() -> None:
+    document = page(b"<p>Text.</p><h1>Last words</h1><h2><img src='x'></h2>")
+    assert "Last words" in [text for _, text in outline(document)]

@@ -54,6 +54,47 @@ def test_an_array_of_objects_with_the_text_column_is_rows() -> None:
     assert parse("a.json", json.dumps([{"body": "b"}]).encode()).documents[0].row is None
 
 
+def test_odd_elements_of_an_array_of_rows_are_named_and_the_others_kept() -> None:
+    rows = b'[{"text": "a"}, "x", {"text": "b"}, null, {"text": "c"}, {"text": "d"}, [{}]]'
+    parsed = parse("a.json", rows)
+    assert [(d.id, d.text, d.row) for d in parsed.documents] == [
+        ("row-1", "a", 1),
+        ("row-3", "b", 3),
+        ("row-5", "c", 5),
+        ("row-6", "d", 6),
+    ]
+    assert parsed.problems == (
+        "row 2: expected a JSON object, not str",
+        "row 4: expected a JSON object, not NoneType",
+        "row 7: expected a JSON object, not list",
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        '[{"text": "a"}, "x"]',
+        '[{"text": "a"}, 1, {"text": "b"}, null]',
+        '["x", {"b": 1}, 2]',
+        '["x"]',
+        "[]",
+    ],
+)
+def test_an_array_of_which_at_most_half_are_rows_is_one_document(rows: str) -> None:
+    value = f'{{"list": {rows}}}' if rows == "[]" else rows
+    outcome = parse_or_reason("a.json", value.encode())
+    assert isinstance(outcome, SourceError) or [d.row for d in outcome.documents] == [None]
+
+
+def test_rows_whose_column_is_written_otherwise_are_one_document_with_a_note() -> None:
+    parsed = parse("a.json", b'[{"Text": "a"}, {"Text": "b"}]')
+    assert [document.row for document in parsed.documents] == [None]
+    assert parsed.problems == (
+        "no column 'text' in its rows, read as one document: did you mean 'Text'? "
+        "(--text-column FILE=COLUMN)",
+    )
+
+
 def test_a_number_with_thousands_of_digits_costs_its_row() -> None:
     rows = f'[{{"text": "one", "n": {"9" * 10_000}}}, {{"text": "two"}}]'
     parsed = parse("a.json", rows.encode())

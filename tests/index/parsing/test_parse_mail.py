@@ -64,6 +64,15 @@ def test_encoded_bodies_are_decoded_and_broken_parts_are_named() -> None:
     assert parsed.problems[0].startswith("a part of the mail is left out: not text")
 
 
+def test_broken_bytes_of_a_part_are_named() -> None:
+    body = "größe, maß, fuß".encode() + b" \xff"
+    parsed = parse("a.eml", b"Subject: s\nContent-Type: text/plain; charset=utf-8\n\n" + body)
+    assert parsed.documents[0].text.endswith("größe, maß, fuß \ufffd")
+    assert parsed.problems == (
+        "in a part of the mail: 1 × no UTF-8, read as \ufffd, first in line 1",
+    )
+
+
 def test_a_date_that_is_none_stays_as_it_is() -> None:
     document = one_document("a.eml", b"Subject: s\nDate: yesterday\n\nbody")
     assert document.metadata == {"date": "yesterday"}

@@ -44,6 +44,49 @@ def test_cells_and_outputs_are_text_and_the_language_is_metadata() -> None:
     ]
 
 
+def test_parts_of_a_cell_that_are_no_text_are_named_and_the_others_kept() -> None:
+    cells = [
+        code(["good\n", None, {"a": 1}, "also good"]),
+        {"cell_type": "markdown", "source": {"not": "text"}},
+        "no cell",
+        code("fine", {"output_type": "stream", "text": ["out", False]}, "no output"),
+        {"cell_type": "code", "source": "no outputs at all"},
+        code(
+            "rich", {"output_type": "display_data", "data": {"text/plain": 5.5, "image/png": "x"}}
+        ),
+        code("wrong", {"output_type": "error", "ename": ["E"], "evalue": None}),
+        {"cell_type": "raw", "outputs": {}},
+    ]
+    parsed = parse("a.ipynb", make(cells))
+    text = parsed.documents[0].text
+    assert "good\nalso good" in text
+    assert "fine" in text and "out" in text and "5.5" in text
+    assert parsed.problems == (
+        "cell 1: 2 parts of its source that are no text: left out",
+        "cell 2: its source is no text: left out",
+        "cell 3: not a cell: left out",
+        "cell 4: 1 part of its outputs that is no text: left out",
+        "cell 4: an output is not an object: left out",
+        "cell 8: its outputs are no list: left out",
+    )
+
+
+def test_a_notebook_of_nothing_but_odd_cells_has_no_document_and_says_why() -> None:
+    parsed = parse("a.ipynb", make([5, None, {"cell_type": 7, "source": {}}]))
+    assert parsed.documents == ()
+    assert parsed.problems == (
+        "cell 1: not a cell: left out",
+        "cell 2: not a cell: left out",
+        "cell 3: its source is no text: left out",
+    )
+
+
+def test_many_problems_of_a_notebook_are_counted() -> None:
+    problems = parse("a.ipynb", make([code("text"), *[None] * 50])).problems
+    assert len(problems) == 21
+    assert problems[-1] == "and 30 more parts that cannot be read"
+
+
 def test_long_outputs_are_cut() -> None:
     output = {"output_type": "stream", "text": "line\n" * 100_000}
     assert len(one_document("a.ipynb", make([code("x", output)])).text) < 1_100
@@ -67,7 +110,7 @@ def test_version_3_has_worksheets_and_headings() -> None:
         (b"not json", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (make([]), "no text in it"),
-        (make([5, None, {"cell_type": 7, "source": {}}]), "no text in it"),
+        (make([{"cell_type": 7, "source": []}, {}]), "no text in it"),
     ],
 )
 def test_what_is_no_notebook_is_one_reason(data: bytes, reason: str) -> None:

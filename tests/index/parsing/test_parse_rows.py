@@ -61,6 +61,33 @@ def test_a_table_without_the_column_says_which_ones_it_has(key: str, data: bytes
         parse(key, data, ParseOptions(NAMED))
 
 
+@pytest.mark.parametrize(
+    ("key", "data"),
+    [
+        ("c.csv", b"BODY,b\n1,2\n"),
+        ("c.parquet", make_parquet({"BODY": ["1"], "b": ["2"]})),
+        ("c.jsonl", b'{"BODY": "1", "name": "title"}'),
+    ],
+)
+def test_a_column_written_in_other_letters_is_proposed(key: str, data: bytes) -> None:
+    with pytest.raises(SourceError, match=r"but (BODY|name).*: did you mean 'BODY'\? name"):
+        parse(key, data, ParseOptions(NAMED))
+
+
+def test_a_field_written_in_other_letters_is_proposed_in_a_row_without_text() -> None:
+    parsed = parse("c.jsonl", b'{"TEXT": "1"}\n{"n": 1}')
+    assert parsed.problems == (
+        "line 1: no text in it: it has no field 'text': did you mean 'TEXT'?",
+        "line 2: no text in it: it has no field 'text'",
+    )
+
+
+def test_of_columns_in_other_letters_none_is_proposed_if_it_could_be_either() -> None:
+    with pytest.raises(SourceError) as raised:
+        parse("c.csv", b"Text,TEXT\n1,2\n")
+    assert "did you mean" not in str(raised.value)
+
+
 def test_numbers_of_a_csv_column_are_numbers_if_all_of_them_are() -> None:
     rows = [["text", "n", "x", "zip", "mixed"], ["a", "-3", "1.50", "01234", "7"],
             ["b", "0", "", "99999", "seven"]]  # fmt: skip

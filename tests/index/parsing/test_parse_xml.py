@@ -129,6 +129,50 @@ def test_what_comes_before_an_error_is_read() -> None:
         parse("a.xml", b"no markup")
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("<d>\n<p>before AT&T</p></d>", "before AT"),
+        ("<d>before <b>bold</b> and AT&T</d>", "before bold and AT"),
+        ("<d><title>Bell and AT&T</title><p>x</p></d>", "Bell and AT"),
+        ("<d><p>one</p><p>two &undeclared; three</p></d>", "one\n\ntwo"),
+        ("<d><p>cut off", "cut off"),
+        ("<d><code xml:space='preserve'>a\n  b <", "a\n  b"),
+    ],
+)
+def test_the_words_directly_before_an_error_are_read(data: str, text: str) -> None:
+    parsed = parse("a.xml", data.encode())
+    (document,) = parsed.documents
+    assert document.text.strip() == text
+    assert parsed.problems[0].startswith("not well-formed XML, read up to there")
+
+
+def test_an_error_does_not_let_too_much_text_through() -> None:
+    with pytest.raises(SourceError, match="entities expand to too much"):
+        parse("a.xml", _laughs(10, "lol").replace(b"</x>", b"& "))
+
+
+def test_titles_without_any_text_are_text() -> None:
+    feed = "<rss><channel><title>News</title>" + "".join(
+        f"<item><title>Item {n}</title></item>" for n in range(3)
+    )
+    document = one_document("a.rss", feed + "</channel></rss>")
+    assert outline(document) == [
+        ("Item 0", "News\n\nItem 0"),
+        ("Item 1", "Item 1"),
+        ("Item 2", "Item 2"),
+    ]
+    assert outline(one_document("a.xml", "<d><title>Alone</title></d>")) == [("", "Alone")]
+
+
+def test_a_title_without_text_stays_where_it_stands() -> None:
+    """It is not under the title of the next item, and the last one is not lost."""
+    items = ["<title>A</title>", "<title>B</title><p>Text.</p>", "<title>C</title>"]
+    feed = "".join(f"<item>{item}</item>" for item in items)
+    document = one_document("a.xml", f"<feed><title>F</title>{feed}</feed>")
+    assert outline(document) == [("A", "F\n\nA"), ("B", "B\n\nText."), ("C", "C")]
+
+
 @given(
     any_bytes(
         b"<a>", b"</a>", b"<title>", b"</title>", b"<p>", b"</p>", b"text", b"&amp;", b"&nbsp;",

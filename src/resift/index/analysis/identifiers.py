@@ -14,6 +14,7 @@ _MAX_NAME = 80
 _MAX_JOINED = 40
 _SEGMENTS = re.compile(r"[/\\:@#&+]+")
 _WORDS = re.compile(r"[^.\-_']+")
+_LETTERS = re.compile(r"[^\W_]+")
 _POSSESSIVE = re.compile(r"'[sS]$")
 _GROUPED = re.compile(r"\d{1,3}(?:[,_']\d{3})+")
 _ACRONYM = re.compile(r"[^\W\d_](?:\.[^\W\d_])+")
@@ -73,13 +74,30 @@ def split_compound(token: str) -> Compound:
 
 def camel_parts(word: str) -> tuple[str, ...]:
     """The parts of a name in camelCase, of two letters or more; nothing for other words."""
+    spans = _camel_spans(word)
+    return tuple(word[start:end] for start, end in spans if end - start > 1 < len(spans))
+
+
+def _camel_spans(word: str) -> list[tuple[int, int]]:
+    """Where the parts of a name in camelCase are; all of another word."""
     if len(word) > _MAX_NAME or word.islower() or _HEX.fullmatch(word.casefold()):
-        return ()
+        return [(0, len(word))]
     cuts = [at for at in range(1, len(word)) if _starts_part(word, at)]
-    parts = [word[start:end] for start, end in pairwise([0, *cuts, len(word)])]
-    if len(parts) < 2 or (len(parts) > 2 and len(word) < 3 * len(parts)):  # as in base64
-        return ()
-    return tuple(part for part in parts if len(part) > 1)
+    if len(cuts) > 1 and len(word) < 3 * (len(cuts) + 1):  # as in base64
+        cuts = []
+    return list(pairwise([0, *cuts, len(word)]))
+
+
+def part_spans(token: str) -> list[tuple[int, int]]:
+    """Where the words of a token are, those of names in camelCase, and numbers at their ends."""
+    spans: list[tuple[int, int]] = []
+    for match in _LETTERS.finditer(token):
+        for start, end in _camel_spans(match[0]):
+            first, last = match.start() + start, match.start() + end
+            numbered = _NUMBERED.fullmatch(token, first, last)
+            bounds = [first, numbered.end(1), last] if numbered else [first, last]
+            spans += pairwise(bounds)
+    return spans
 
 
 def numbered_parts(word: str) -> tuple[str, ...]:

@@ -53,6 +53,8 @@ _SUPERSETS = {
 }  # fmt: skip
 # Python codecs that are not encodings of files; browsers refuse them as well.
 _NO_ENCODINGS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"})
+# Declared, these are preferred to UTF-8.
+_SEVEN_BITS = ("iso2022", "hz")
 _ASCII_LETTER = re.compile(rb"[A-Za-z]")
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 # The least share of non-ASCII letters in other scripts: Western texts have few (6% in French).
@@ -74,6 +76,8 @@ class Decoded:
 
 def decode(data: bytes, declared: str | None = None) -> Decoded:
     """Decode by byte order mark, else as UTF-8, else as `declared`, else by the letters.
+
+    A `declared` encoding in seven bits (ISO-2022-JP) comes before UTF-8, as which it is valid, too.
 
     Only non-Latin scripts are guessed. In doubt the text is Windows-1252, because a wrong accent
     costs less than a page of French read as Chinese. Single control bytes become spaces. Broken
@@ -127,6 +131,9 @@ def _detect_unicode(data: bytes) -> tuple[str | None, bytes]:
 
 
 def _decode_text(data: bytes, encoding: str | None, declared: str | None) -> Decoded:
+    switched = _decode_seven_bits(data, _codec(declared)) if declared and not encoding else None
+    if switched:
+        return switched
     unicode = _decode_unicode(data, encoding or "utf-8")
     if unicode.is_certain:
         return Decoded(_normalise_line_ends(unicode.text), unicode.problems)
@@ -138,6 +145,22 @@ def _decode_text(data: bytes, encoding: str | None, declared: str | None) -> Dec
     if unicode.is_likely or unicode.broken <= _MAX_CONTROL_SHARE * len(unicode.text):
         return Decoded(_normalise_line_ends(unicode.text), unicode.problems)
     raise SourceError("not text: neither UTF-8, UTF-16 nor any other known encoding")
+
+
+def _decode_seven_bits(data: bytes, encoding: str) -> Decoded | None:
+    """Decode an encoding that switches character sets by ASCII; None if nothing is switched.
+
+    Its bytes are valid UTF-8, too, so it must be declared. Unknown characters, such as those of
+    one vendor, become replacement characters.
+    """
+    if not encoding.startswith(_SEVEN_BITS) or not data.isascii():
+        return None
+    text = data.decode(encoding, "replace")
+    if text.isascii():
+        return None
+    unknown = text.count(_REPLACEMENT)
+    problem = f"{unknown:,} × no {encoding.upper()}, read as {_REPLACEMENT}"
+    return Decoded(_normalise_line_ends(text), (problem,) if unknown else ())
 
 
 def _normalise_line_ends(text: str) -> str:

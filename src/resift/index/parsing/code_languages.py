@@ -131,7 +131,7 @@ _SWIFT = CodeLanguage(
 _LUA = CodeLanguage("tree_sitter_lua", _names("function_declaration"))
 
 LANGUAGES: Mapping[str, CodeLanguage] = {
-    **dict.fromkeys((".py", ".pyi"), _PYTHON),
+    **dict.fromkeys((".py", ".pyi", ".pyw", ".pyx", ".pxd", ".pxi"), _PYTHON),
     **dict.fromkeys((".js", ".jsx", ".mjs", ".cjs"), _JAVASCRIPT),
     **dict.fromkeys((".ts", ".mts", ".cts"), _TYPESCRIPT),
     ".tsx": _TSX,

@@ -120,6 +120,7 @@ class Outline:
         self._page: int | None = None
         self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
+        self._has_joined = False  # a heading without text is part of the open section
 
     def start_section(
         self, at: int, level: int, name: str, text_before: str, page: int | None = None
@@ -129,10 +130,17 @@ class Outline:
         `text_before` is the text since the previous heading.
         """
         is_bare = bool(self._path) and _letters(text_before) == _letters(self._path[-1][1])
-        if not (is_bare and page == self._page):
+        if is_bare and page == self._page:
+            self._has_joined = True
+        else:
             self._close(at, text_before)
         self._page = page
         self._path = [*(entry for entry in self._path if entry[0] < level), (level, name)]
+
+    def end_section(self, at: int, level: int, text_before: str) -> None:
+        """End a heading's section, also without text: what follows belongs to the one above it."""
+        self._close(at, text_before)
+        self._path = [entry for entry in self._path if entry[0] < level]
 
     def finish(self, end: int, text_before: str) -> tuple[Section, ...]:
         """Return all sections of a text that ends at `end`."""
@@ -140,14 +148,14 @@ class Outline:
         return tuple(self._sections)
 
     def _close(self, at: int, text_before: str) -> None:
-        if text_before.strip():
+        if text_before.strip() or self._has_joined:
             names = [name for _, name in self._path if name]
             if names and names[0] == self._title:
                 del names[0]
             heading = HEADING_SEPARATOR.join(names)
             section = Section(self._start, at, heading, self._page, self._by_lines)
             self._sections.append(section)
-        self._start = at
+        self._start, self._has_joined = at, False
 
 
 def _letters(text: str) -> str:
@@ -243,6 +251,10 @@ class TextBuilder:
         self._outline.start_section(
             self._length, level, name, self._text_since_heading(), self.page
         )
+
+    def end_section(self, level: int) -> None:
+        """End the section of a heading of this level, before the text around it goes on."""
+        self._outline.end_section(self._length, level, self._text_since_heading())
 
     def build(self, id_: str, title: str) -> ParsedDocument:
         """Make the document from the whole text, its sections and its tables."""

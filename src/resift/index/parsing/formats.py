@@ -53,9 +53,9 @@ class _Format:
     limits: tuple[str, ...] = ()
 
 
-_HTML_VERSION = 4  # part of the version of text files, because they may be HTML pages
+_HTML_VERSION = 5  # part of the version of text files, because they may be HTML pages
 _FRONT_MATTER_VERSION = 1  # part of the version of every markup with front matter
-_MARKUP_VERSION = 1 + _FRONT_MATTER_VERSION
+_MARKUP_VERSION = 2 + _FRONT_MATTER_VERSION
 _MARKDOWN_SUFFIXES = (".md", ".markdown", ".mdx", ".mkd", ".rmd", ".qmd")
 _XML_SUFFIXES = tuple(
     ".xml .rss .atom .opml .dita .ditamap .docbook .dbk .tei .xlf .xliff .xsd .xsl .xslt .wsdl "
@@ -63,24 +63,24 @@ _XML_SUFFIXES = tuple(
 )
 _CODE_SUFFIXES = (*LANGUAGES, *OTHER_CODE_SUFFIXES)
 _FORMATS = (
-    _Format("text", 4 + _HTML_VERSION, (".txt", ".text"), parse_plain),
+    _Format("text", 5 + _HTML_VERSION, (".txt", ".text"), parse_plain),
     _Format(
-        "markdown", 5 + _HTML_VERSION + _FRONT_MATTER_VERSION, _MARKDOWN_SUFFIXES, parse_markdown
+        "markdown", 6 + _HTML_VERSION + _FRONT_MATTER_VERSION, _MARKDOWN_SUFFIXES, parse_markdown
     ),
     _Format("rst", _MARKUP_VERSION, (".rst", ".rest"), parse_rst),
     _Format("asciidoc", _MARKUP_VERSION, (".adoc", ".asciidoc"), parse_asciidoc),
     _Format("org", _MARKUP_VERSION, (".org",), parse_org),
     _Format("tex", _MARKUP_VERSION, (".tex", ".ltx", ".sty"), parse_tex),
-    _Format("code", 1, _CODE_SUFFIXES, parse_code),
-    _Format("lines", 1, LINE_SUFFIXES, parse_lines),
+    _Format("code", 2, _CODE_SUFFIXES, parse_code),
+    _Format("lines", 2, LINE_SUFFIXES, parse_lines),
     _Format("notebook", 1, (".ipynb",), parse_notebook),
     _Format("subtitles", 1, (".srt", ".vtt"), parse_subtitles),
-    _Format("xml", _HTML_VERSION, _XML_SUFFIXES, parse_xml),
+    _Format("xml", 1 + _HTML_VERSION, _XML_SUFFIXES, parse_xml),
     _Format("mail", _HTML_VERSION, (".eml",), parse_mail),
     _Format("html", _HTML_VERSION, (".html", ".htm", ".xhtml"), parse_html),
     _Format("pdf", 3, (".pdf",), parse_pdf, limits=("max_pages",)),
     _Format("office", 3, OFFICE_SUFFIXES, parse_office, limits=("max_bytes", "max_pages")),
-    _Format("json", 1, (".json", ".geojson"), parse_json, has_columns=True, limits=("max_bytes",)),
+    _Format("json", 2, (".json", ".geojson"), parse_json, has_columns=True, limits=("max_bytes",)),
     _Format("jsonl", 4, (".jsonl", ".ndjson"), parse_jsonl, has_columns=True),
     _Format("csv", 3, (".csv", ".tsv"), parse_csv, has_columns=True),
     _Format("parquet", 3, (".parquet",), parse_parquet, has_columns=True),

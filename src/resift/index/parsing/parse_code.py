@@ -16,6 +16,7 @@ from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.charset import decode
 from resift.index.parsing.code_languages import BODIES, COMMENTS, LANGUAGES, CodeLanguage
+from resift.index.parsing.declared_encoding import declared_encoding, stylesheet_encoding
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.sections import SMALL, Part, sections_of_parts
@@ -44,7 +45,7 @@ def parse_code(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
 
     Raise `SourceError` for minified JavaScript or CSS.
     """
-    decoded = decode(data)
+    decoded = decode(data, stylesheet_encoding(data) or declared_encoding(data))
     text = decoded.text
     suffix = PurePosixPath(key).suffix.lower()
     long = sum(len(line) for line in text.split("\n") if len(line) > _LONG_LINE)

@@ -13,9 +13,14 @@ from resift.errors import SourceError
 from resift.index.parsing.charset import Decoded, decode, decode_rows
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
 from resift.index.parsing.options import DEFAULTS, Columns, ParseOptions
-from resift.index.parsing.parse_jsonl import check_storable, may_spell_surrogate, parse_jsonl
+from resift.index.parsing.parse_jsonl import (
+    check_storable,
+    may_spell_surrogate,
+    parse_jsonl,
+    require_object,
+)
 from resift.index.parsing.plain_values import storable, value_lines
-from resift.index.parsing.row_reader import RowReader
+from resift.index.parsing.row_reader import RowReader, same_letters
 from resift.index.parsing.sections import Part, sections_of_parts
 
 _TITLES = ("title", "name")
@@ -25,6 +30,9 @@ _MAX_DIGITS = 40
 
 def parse_json(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read an array of objects as rows, numbered from 1, or any other value as one document.
+
+    An array has rows if more than half of its elements are objects with the text column; the others
+    are problems.
 
     Raise `SourceError` for values that are nested too deep, and for a document whose paths make it
     larger than the limit on bytes.
@@ -38,9 +46,10 @@ def parse_json(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
         return _as_text(key, data, error)
     except RecursionError as error:
         raise SourceError("its lists and objects are nested too deep") from error
-    if _are_rows(value, options.columns):
+    if _are_rows(value, options.columns.text):
         return _rows(decoded, options.columns)
-    return _document(key, decoded, value, options)
+    document = _document(key, value, options)
+    return ParsedFile((document,), (*decoded.problems, *_column_problems(value, options.columns)))
 
 
 def _is_json_lines(text: str) -> bool:
@@ -64,11 +73,24 @@ def _as_text(key: str, data: bytes, error: ValueError) -> ParsedFile:
     return ParsedFile((document,), (*decoded.problems, f"not JSON, read as text: {reason}"))
 
 
-def _are_rows(value: Any, columns: Columns) -> bool:
-    """Whether a value is an array of objects, most of them with the text column."""
-    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+def _are_rows(value: Any, text_column: str) -> bool:
+    """Whether a value is an array, most of it objects with the text column."""
+    if not isinstance(value, list):
         return False
-    return 2 * sum(columns.text in row for row in value) > len(value)
+    return 2 * sum(isinstance(row, dict) and text_column in row for row in value) > len(value)
+
+
+def _column_problems(value: Any, columns: Columns) -> tuple[str, ...]:
+    """Say that an array would be rows if the text column were written in other letters."""
+    rows = value if isinstance(value, list) else ()
+    first = next((row for row in rows if isinstance(row, dict)), {})
+    name = same_letters(columns.text, first)
+    if name is None or not _are_rows(value, name):
+        return ()
+    return (
+        f"no column {columns.text!r} in its rows, read as one document: did you mean {name!r}? "
+        "(--text-column FILE=COLUMN)",
+    )
 
 
 def _rows(decoded: Decoded, columns: Columns) -> ParsedFile:
@@ -76,6 +98,7 @@ def _rows(decoded: Decoded, columns: Columns) -> ParsedFile:
     may_be_unstorable = may_spell_surrogate(decoded.text)  # searched once for all rows
     for number, fields in enumerate(json.loads(decoded.text, parse_int=_integer), start=1):
         try:
+            require_object(fields)
             if may_be_unstorable:
                 check_storable(fields)
             rows.add(number, fields)
@@ -89,7 +112,7 @@ def _integer(digits: str) -> int:
     return int(digits[:_MAX_DIGITS])
 
 
-def _document(key: str, decoded: Decoded, value: Any, options: ParseOptions) -> ParsedFile:
+def _document(key: str, value: Any, options: ParseOptions) -> ParsedDocument:
     lines: list[str] = []
     parts: list[Part] = []
     size, max_bytes = 0, options.limits.max_bytes
@@ -105,8 +128,7 @@ def _document(key: str, decoded: Decoded, value: Any, options: ParseOptions) -> 
         size += 1
         lines.append("")
     text = "\n".join(lines)
-    document = ParsedDocument(key, _title(key, value), text, sections_of_parts(text, parts))
-    return ParsedFile((document,), decoded.problems)
+    return ParsedDocument(key, _title(key, value), text, sections_of_parts(text, parts))
 
 
 def _top_level(value: Any) -> Iterator[tuple[str, str, Any]]:

@@ -51,15 +51,21 @@ def _is_single_json_value(lines: list[str]) -> bool:
 
 def _fields(line: str) -> dict[str, Any]:
     try:
-        fields = json.loads(line, parse_constant=_refuse_constant)
+        value = json.loads(line, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         reason = error.msg.removesuffix(" at")
         raise ValueError(f"not JSON ({reason} at column {error.colno})") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"expected a JSON object, not {type(fields).__name__}")
+    fields = require_object(value)
     if may_spell_surrogate(line):
         check_storable(fields)
     return fields
+
+
+def require_object(value: Any) -> dict[str, Any]:
+    """Return a row; raise `ValueError` if it is not an object."""
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, not {type(value).__name__}")
+    return value
 
 
 def may_spell_surrogate(text: str) -> bool:

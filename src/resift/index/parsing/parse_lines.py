@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
+from resift.index.parsing.declared_encoding import declared_encoding
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.sections import Part, sections_of_parts
@@ -27,7 +28,7 @@ LINE_SUFFIXES = (*_HEADINGS, ".properties", ".log", ".jsonc", ".json5", ".diff",
 
 def parse_lines(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     """Read a file of lines; its title is its key, because such names (config.yaml) are common."""
-    decoded = decode(data)
+    decoded = decode(data, declared_encoding(data))
     parts = _parts(decoded.text, PurePosixPath(key).suffix.lower())
     sections = sections_of_parts(decoded.text, parts)
     document = ParsedDocument(key, key, decoded.text, sections, has_lines=True)

@@ -71,7 +71,7 @@ def _body(parts: list[Message], problems: list[str]) -> list[str]:
             if part.get_content_type() != kind or _file_name(part):
                 continue
             try:
-                texts.append(_text(part))
+                texts.append(_text(part, problems))
             except SourceError as error:
                 problems.append(f"a part of the mail is left out: {error}")
         if any(texts):
@@ -79,14 +79,16 @@ def _body(parts: list[Message], problems: list[str]) -> list[str]:
     return []
 
 
-def _text(part: Message) -> str:
+def _text(part: Message, problems: list[str]) -> str:
     try:
         payload = part.get_payload(decode=True)
         charset = part.get_content_charset()
     except _ERRORS as error:
         raise SourceError(f"damaged ({type(error).__name__})") from error
     data = payload if isinstance(payload, bytes) else b""
-    text = decode(data, charset).text
+    decoded = decode(data, charset)
+    problems += [f"in a part of the mail: {problem}" for problem in decoded.problems]
+    text = decoded.text
     if part.get_content_type() == "text/html":
         # The declaration of the part holds for a page that does not declare its encoding.
         page = f"<!doctype html>{text}".encode()

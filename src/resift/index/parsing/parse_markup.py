@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
+from resift.index.parsing.declared_encoding import declared_encoding, latex_encoding
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
-from resift.index.parsing.front_matter import FrontMatter, read_front_matter
+from resift.index.parsing.front_matter import read_front_matter
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.sections import Heading, outline
 
@@ -62,13 +63,17 @@ def parse_org(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
 
 def parse_tex(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
     r"""Read LaTeX; the title is its ``\title``."""
-    return _parse(key, data, _tex_headings, _TEX_TITLE)
+    return _parse(key, data, _tex_headings, _TEX_TITLE, latex_encoding(data))
 
 
 def _parse(
-    key: str, data: bytes, headings_of: _HeadingsOf, title_pattern: re.Pattern[str] | None = None
+    key: str,
+    data: bytes,
+    headings_of: _HeadingsOf,
+    title_pattern: re.Pattern[str] | None = None,
+    declared: str | None = None,
 ) -> ParsedFile:
-    decoded = decode(data)
+    decoded = decode(data, declared or declared_encoding(data))
     text = decoded.text
     front = read_front_matter(text)
     headings = list(headings_of(text, front.end))
@@ -76,11 +81,7 @@ def _parse(
     title = title or _first_title(headings) or PurePosixPath(key).stem
     sections = outline(text, headings, title, front.end)
     document = ParsedDocument(key, title, text, sections, front.metadata, has_lines=True)
-    return ParsedFile((document,), _problems(decoded.problems, front))
-
-
-def _problems(problems: tuple[str, ...], front: FrontMatter) -> tuple[str, ...]:
-    return (*problems, *front.problems)
+    return ParsedFile((document,), (*decoded.problems, *front.problems))
 
 
 def _named_title(text: str, pattern: re.Pattern[str] | None) -> str:

@@ -5,13 +5,14 @@ Images, HTML and other rich outputs are left out.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from resift.errors import SourceError
 from resift.index.parsing.charset import decode_rows
-from resift.index.parsing.documents import ParsedDocument, ParsedFile, TextBuilder
+from resift.index.parsing.documents import ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.plain_values import storable
 
@@ -19,6 +20,8 @@ _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)$")
 _FENCE = re.compile(r"(```|~~~)")
 _MAX_OUTPUT = 1_000
 """Characters of the outputs of a cell that are read."""
+_MAX_PROBLEMS = 20
+"""The number of problems of a notebook that are listed; more are only counted."""
 _TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -33,7 +36,8 @@ def parse_notebook(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
     except (ValueError, RecursionError) as error:
         reason = str(error).partition("\n")[0][:100]
         raise SourceError(f"not a readable notebook: not JSON ({reason})") from error
-    cells = list(_cells(notebook))
+    elements = list(_elements(notebook))
+    cells = [cell for cell in elements if isinstance(cell, Mapping)]
     headings = (_HEADING.match(line) for cell in cells for line in _markdown_lines(cell))
     title = next((heading[2].strip() for heading in headings if heading), "")
     title = title or PurePosixPath(key).stem
@@ -44,17 +48,16 @@ def parse_notebook(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
             builder.add_block(_outputs(cell))
         else:
             _add_prose(builder, cell)
-    document = builder.build(key, title)
-    metadata = _language(notebook)
-    return ParsedFile((_with_metadata(document, metadata),), decoded.problems)
+    document = replace(builder.build(key, title), metadata=_language(notebook))
+    problems = list(_problems(elements))
+    if len(problems) > _MAX_PROBLEMS:
+        more = len(problems) - _MAX_PROBLEMS
+        problems[_MAX_PROBLEMS:] = [f"and {more:,} more parts that cannot be read"]
+    return ParsedFile((document,), (*decoded.problems, *problems))
 
 
-def _with_metadata(document: ParsedDocument, metadata: Mapping[str, Any]) -> ParsedDocument:
-    return ParsedDocument(document.id, document.title, document.text, document.sections, metadata)
-
-
-def _cells(notebook: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield the cells, also those of version 3, which had worksheets; raise `SourceError`."""
+def _elements(notebook: Any) -> Iterator[Any]:
+    """Yield what is in the lists of cells; version 3 had worksheets. Raise `SourceError`."""
     if not isinstance(notebook, Mapping):
         raise SourceError("not a readable notebook: it has no cells")
     sheets = notebook.get("worksheets")
@@ -63,9 +66,37 @@ def _cells(notebook: Any) -> Iterator[Mapping[str, Any]]:
     if not any(isinstance(cells, list) for cells in lists):
         raise SourceError("not a readable notebook: it has no cells")
     for cells in lists:
-        for cell in cells if isinstance(cells, list) else ():
-            if isinstance(cell, Mapping):
-                yield cell
+        yield from cells if isinstance(cells, list) else ()
+
+
+def _problems(elements: Sequence[Any]) -> Iterator[str]:
+    """Name what is read nowhere because it is not what notebooks have there."""
+    for number, cell in enumerate(elements, start=1):
+        reasons = _odd_parts(cell) if isinstance(cell, Mapping) else ["not a cell"]
+        yield from (f"cell {number}: {reason}: left out" for reason in reasons)
+
+
+def _odd_parts(cell: Mapping[str, Any]) -> Iterator[str]:
+    yield from _odd_texts("source", cell.get("source", cell.get("input")))
+    outputs = cell.get("outputs")
+    if outputs is not None and not isinstance(outputs, list):
+        yield "its outputs are no list"
+    for output in outputs if isinstance(outputs, list) else ():
+        if not isinstance(output, Mapping):
+            yield "an output is not an object"
+            continue
+        for value in _values_of_output(output):
+            yield from _odd_texts("outputs", value)
+
+
+def _odd_texts(name: str, value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        odd = sum(not isinstance(line, str) for line in value)
+        if odd:
+            parts = "1 part" if odd == 1 else f"{odd:,} parts"
+            yield f"{parts} of its {name} that {'is' if odd == 1 else 'are'} no text"
+    elif value is not None and not isinstance(value, str):
+        yield f"its {name} {'is' if name == 'source' else 'are'} no text"
 
 
 def _markdown_lines(cell: Mapping[str, Any]) -> list[str]:
@@ -101,14 +132,19 @@ def _outputs(cell: Mapping[str, Any]) -> str:
     for output in outputs if isinstance(outputs, list) else ():
         if not isinstance(output, Mapping):
             continue
-        if output.get("output_type") in ("error", "pyerr"):
-            texts.append(f"{_text(output.get('ename'))}: {_text(output.get('evalue'))}")
-        else:
-            data = output.get("data")
-            rich = data.get("text/plain") if isinstance(data, Mapping) else None
-            texts.append(_text(output.get("text", rich)))
+        values = [_text(value) for value in _values_of_output(output)]
+        texts.append(": ".join(values))
     text = "\n".join(filter(None, texts))
     return text if len(text) <= _MAX_OUTPUT else f"{text[:_MAX_OUTPUT].rstrip()}…"
+
+
+def _values_of_output(output: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return an error's name and message, or else what was printed or the plain result."""
+    if output.get("output_type") in ("error", "pyerr"):
+        return output.get("ename"), output.get("evalue")
+    data = output.get("data")
+    rich = data.get("text/plain") if isinstance(data, Mapping) else None
+    return (output.get("text", rich),)
 
 
 def _text(value: Any) -> str:

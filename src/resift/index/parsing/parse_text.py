@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
+from resift.index.parsing.declared_encoding import declared_encoding
 from resift.index.parsing.documents import ParsedDocument, ParsedFile, Section, Table
 from resift.index.parsing.front_matter import read_front_matter
 from resift.index.parsing.options import DEFAULTS, ParseOptions
@@ -28,7 +29,7 @@ def parse_plain(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pars
     """Read a text file as one section; its title is the file's name."""
     if is_page(data):
         return parse_html(key, data, options)
-    decoded = decode(data)
+    decoded = decode(data, declared_encoding(data, has_comments=False))
     text = decoded.text
     sections = (Section(0, len(text)),)
     document = ParsedDocument(key, PurePosixPath(key).stem, text, sections, has_lines=True)
@@ -42,7 +43,7 @@ def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
     """
     if is_page(data):
         return parse_html(key, data, options)
-    decoded = decode(data)
+    decoded = decode(data, declared_encoding(data, has_comments=False))
     text = decoded.text
     front = read_front_matter(text)
     lines = list(_lines_outside_code(text, front.end))

@@ -39,6 +39,7 @@ def parse_xml(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parsed
     max_characters = _MAX_EXPANSION * len(text) + _MIN_EXPANDED
     structure = XmlStructure(max_characters)
     _feed(structure, text)
+    structure.finish()
     reader = XmlReader(structure, PurePosixPath(key).stem)
     error = _feed(reader, text)
     document = reader.build(key)
@@ -58,11 +59,13 @@ def _feed(handler: XmlHandler, text: str) -> str:
     parser.EndElementHandler = handler.end
     parser.CharacterDataHandler = handler.characters
     try:
-        for start in range(0, len(text), _BLOCK):
-            parser.Parse(text[start : start + _BLOCK], False)
-        parser.Parse("", True)
-    except expat.ExpatError as error:
-        return str(error)[:200]
+        try:
+            for start in range(0, len(text), _BLOCK):
+                parser.Parse(text[start : start + _BLOCK], False)
+            parser.Parse("", True)
+        except expat.ExpatError as error:
+            parser.buffer_text = False  # hands over the text directly before the error
+            return str(error)[:200]
     except TooMuch as error:
         raise SourceError(str(error)) from error
     return ""

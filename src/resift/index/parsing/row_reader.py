@@ -55,8 +55,8 @@ class RowReader:
                 if len(names) > 10 or len(listed) > _MAX_REASON:
                     listed = f"{listed[:_MAX_REASON]}, …"
                 raise SourceError(
-                    f"no column {name!r} in it, but {listed}: name its column with the {kind} "
-                    f"(--{kind}-column FILE=COLUMN)"
+                    f"no column {name!r} in it, but {listed}:{_proposal(name, names)} name its "
+                    f"column with the {kind} (--{kind}-column FILE=COLUMN)"
                 )
 
     def index_columns(self, names: Sequence[str], header_row: int) -> dict[str, int]:
@@ -109,8 +109,11 @@ class RowReader:
         text = _string(fields, columns.text)
         title = _string(fields, columns.title)
         if not is_visible(text) and not is_visible(title):
-            missing = "" if columns.text in fields else f": it has no field {columns.text!r}"
-            raise ValueError(f"no text in it{missing}")
+            if columns.text in fields:
+                raise ValueError("no text in it")
+            proposal = _proposal(columns.text, fields)
+            missing = f"it has no field {columns.text!r}{':' if proposal else ''}{proposal}"
+            raise ValueError(f"no text in it: {missing}")
         # The title is also the text of a document without text.
         text = text if is_visible(text) else title
         metadata = {name: fields[name] for name in fields if name not in columns.not_metadata}
@@ -146,6 +149,17 @@ def _string(fields: Mapping[str, Any], name: str) -> str:
     if "\0" in value:
         raise ValueError(f"a NUL in the field {name!r}: not text")
     return replace_controls(value)
+
+
+def same_letters(name: str, names: Iterable[str]) -> str | None:
+    """Return the only one of `names` that differs from `name` in case or spaces alone."""
+    same = [other for other in names if other.strip().casefold() == name.strip().casefold()]
+    return same[0] if len(same) == 1 and same[0] != name else None
+
+
+def _proposal(name: str, names: Iterable[str]) -> str:
+    same = same_letters(name, names)
+    return f" did you mean {_shown(same)!r}?" if same else ""
 
 
 def metadata_problem(name: str, value: Any) -> str | None:

@@ -68,9 +68,14 @@ class XmlHandler:
         """Leave an element."""
         self.leave()
         if self.depth == self.title_depth:
+            self.finish_title()
+        self.depth -= 1
+
+    def finish_title(self) -> None:
+        """Read the innermost title, also one that an error has cut off."""
+        if self.title_depth:
             self.title_depth = 0
             self.read_title(" ".join("".join(self.title_texts).split()))
-        self.depth -= 1
 
     def characters(self, text: str) -> None:
         """Read text."""
@@ -113,6 +118,12 @@ class XmlStructure(XmlHandler):
     def inline_names(self) -> frozenset[str]:
         """The names of elements that have text beside them more often than not."""
         return frozenset(name for name, n in self._in_text.items() if 2 * n > self._all[name])
+
+    def finish(self) -> None:
+        """Leave what is still open because of an error, so that it counts, too."""
+        self.finish_title()
+        while len(self._stack) > 1:
+            self.leave()
 
     def enter(self, name: str, attributes: Mapping[str, str]) -> None:
         self._stack[-1][1].append(name)
@@ -165,6 +176,7 @@ class XmlReader(XmlHandler):
 
     def build(self, key: str) -> ParsedDocument:
         """Make the document; after an error, of what came before it."""
+        self.finish_title()
         self._flush(self._stack[-1])
         return self._builder.build(key, self._title)
 
@@ -192,7 +204,7 @@ class XmlReader(XmlHandler):
             self._flush(element)
         self._add_gap(element)
         if element.has_title:  # what follows belongs to the element around it
-            self._builder.start_section(self.depth, "")
+            self._builder.end_section(self.depth)
 
     def read(self, text: str) -> None:
         if not self.title_depth:

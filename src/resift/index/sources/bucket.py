@@ -40,7 +40,7 @@ class Bucket:
         listing = RawListing(requests=0)
         objects: dict[str, ListedObject] = {}
         prefix = self._location.prefix
-        with _source_errors(self._location.label):
+        with _source_errors(self._location):
             for page in BucketListing(self._location).pages(prefix):
                 listing.requests += 1
                 objects |= {item.key.removeprefix(prefix): item for item in page}
@@ -63,14 +63,14 @@ class Bucket:
     def is_empty(self) -> bool:
         """Whether the prefix has no objects; raise `SourceError` if that is unknown."""
         prefix = self._location.prefix
-        with _source_errors(self._location.label):
+        with _source_errors(self._location):
             pages = BucketListing(self._location).pages(prefix, page_size=2)
             # The marker of a folder does not count. Azure sends empty pages before others.
             return all(item.key == prefix for page in pages for item in page)
 
     def stat(self, key: str) -> SourceObject:
         """Look up one object; raise `SourceError` if it does not exist."""
-        with _source_errors(self._location.child(key)):
+        with _source_errors(self._location, key):
             meta = require("obstore", "index").head(open_bucket(self._location), key)
         return self._object(key, _etag(meta), meta["size"])
 
@@ -101,21 +101,22 @@ class Bucket:
             raise Unreadable(f"cannot be read: {self._describe(error)}") from error
 
     def _describe(self, error: BaseException) -> str:
-        return describe(error, self._location.uri)
+        return describe(error, self._location)
 
     def _object(self, key: str, etag: str, size: int) -> SourceObject:
         return SourceObject(key, self._location.child(key), etag, size)
 
 
 @contextmanager
-def _source_errors(uri: str) -> Iterator[None]:
-    """Convert errors of obstore or a listing to a `SourceError` that names `uri`."""
+def _source_errors(location: Location, key: str = "") -> Iterator[None]:
+    """Convert errors of obstore or a listing to a `SourceError` that names location or object."""
     try:
         yield
     except (MissingExtra, SettingsError):  # they name what to do already
         raise
     except Exception as error:  # obstore raises its own classes and built-in ones
-        raise SourceError(f"{uri}: {describe(error, uri)}") from error
+        label = location.child(key) if key else location.label
+        raise SourceError(f"{label}: {describe(error, location)}") from error
 
 
 def _etag(meta: Mapping[str, Any]) -> str:

@@ -154,7 +154,7 @@ class Folder:
                     blocks.append(block)
                     size += len(block)
                     refuse_large(size, max_bytes)  # the file may grow, or have no size, as in /proc
-                return Fetched(b"".join(blocks), _etag(state), None)
+                return Fetched(b"".join(blocks), file_etag(state), None)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise Vanished("gone since the source was listed") from error
         except OSError as error:
@@ -189,10 +189,11 @@ def _source_errors(uri: str) -> Iterator[None]:
 
 
 def _object(location: Location, key: str, state: os.stat_result) -> SourceObject:
-    return SourceObject(key, location.child(key), _etag(state), state.st_size)
+    return SourceObject(key, location.child(key), file_etag(state), state.st_size)
 
 
-def _etag(state: os.stat_result) -> str:
+def file_etag(state: os.stat_result) -> str:
+    """The ETag of a file: another one after each write, and of each other file."""
     return f"{state.st_ino:x}-{state.st_mtime_ns:x}-{state.st_size:x}"
 
 

@@ -19,11 +19,11 @@ from urllib.request import Request
 
 from resift.errors import SettingsError
 from resift.extras import require
-from resift.files import from_home
-from resift.index.certificates import read_authorities
+from resift.index.certificates import bundle
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.az_connection import Account, find_account
 from resift.index.storage.location import Location
+from resift.index.storage.unprinted import unprinted
 
 _SCOPE = "https://storage.azure.com/.default"
 _VERSION = "2021-12-02"  # the first one that escapes the names XML cannot hold was 2021-02-12
@@ -114,7 +114,8 @@ class _Tokens:
     def __call__(self) -> dict[str, Any]:
         """Return the current token for obstore, which calls again when it has expired."""
         try:
-            token = self._credential.get_token(_SCOPE)
+            with unprinted("azure"):
+                token = self._credential.get_token(_SCOPE)
         except Exception as error:  # of a server, a file or a command
             raise SettingsError(
                 f"Azure: no token ({type(error).__name__}): set AZURE_STORAGE_ACCOUNT_KEY, "
@@ -133,6 +134,7 @@ def _find_tokens(ca_file: str | None) -> _Tokens:
 def _look_up(ca_file: str | None, _period: float) -> _Tokens:
     options: dict[str, Any] = {}
     if ca_file:
-        read_authorities(ca_file)
-        options["connection_verify"] = str(from_home(ca_file))
-    return _Tokens(require("azure.identity", "az").DefaultAzureCredential(**options))
+        options["connection_verify"] = bundle(ca_file)
+    identity = require("azure.identity", "az")
+    with unprinted("azure"):
+        return _Tokens(identity.DefaultAzureCredential(**options))

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from resift.extras import require
-from resift.index.certificates import trust_in_lance
+from resift.index.certificates import read_authorities, trust_in_lance
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.az_access import az_access, az_list_signer
 from resift.index.storage.gs_access import gs_access, gs_list_signer
@@ -75,11 +75,20 @@ def lance_options(location: Location, *, patient: bool = False) -> dict[str, str
 
 def list_signer(location: Location) -> SignListing:
     """Make a function from query parameters to a request that lists the bucket."""
+    _check_authorities(location)
     return _STORES.get(location.scheme, _S3)[1](location)
 
 
 def _access(location: Location) -> Access:
+    _check_authorities(location)
     return _STORES.get(location.scheme, _S3)[0](location)
+
+
+def _check_authorities(location: Location) -> None:
+    """Raise a `SettingsError` that names the variable or file of `ca_file`, if that is unusable."""
+    storage = location.storage
+    if storage.ca_file:
+        read_authorities(storage.ca_file, storage.name_of("ca_file"))
 
 
 class TooSlow(OSError):

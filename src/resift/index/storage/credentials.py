@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from resift.errors import InputError, MissingExtra, SettingsError
 from resift.extras import require
 from resift.files import from_home
+from resift.index.storage.unprinted import unprinted
 from resift.settings import StorageSettings
 
 # botocore renews keys that expire within ten minutes, if it can.
@@ -62,7 +63,8 @@ class Credentials:
 
     def _current(self) -> Any:
         try:
-            return self._credentials.get_frozen_credentials()
+            with unprinted("botocore"):
+                return self._credentials.get_frozen_credentials()
         except Exception as error:  # of a command, a server or a file
             _raise_settings_error(self._profile, error)
 
@@ -81,11 +83,14 @@ def find_credentials(storage: StorageSettings) -> Credentials | None:
     ):
         return None
     with _ONE_LOOKUP:
-        return _look_up(storage.profile, _environment(), time.monotonic() // _CACHED_S)
+        period = time.monotonic() // _CACHED_S
+        return _look_up(storage.profile, storage.name_of("profile"), _environment(), period)
 
 
 @lru_cache(maxsize=1)
-def _look_up(profile: str | None, _environment: object, _period: float) -> Credentials | None:
+def _look_up(
+    profile: str | None, setting: str, _environment: object, _period: float
+) -> Credentials | None:
     try:
         botocore = require("botocore.session", "aws")
     except MissingExtra:
@@ -94,10 +99,11 @@ def _look_up(profile: str | None, _environment: object, _period: float) -> Crede
         return None
     name = profile or "default"
     try:
-        session = botocore.Session(profile=profile)
-        credentials = session.get_credentials()
+        with unprinted("botocore"):
+            session = botocore.Session(profile=profile)
+            credentials = session.get_credentials()
     except Exception as error:  # of a command, a server or a file
-        _raise_settings_error(name, error)
+        _raise_settings_error(name, error, setting)
     if credentials is not None:
         return Credentials(session, credentials, name)
     if profile:
@@ -128,10 +134,10 @@ def _environment() -> tuple[object, ...]:
     return (*variables, *states)
 
 
-def _raise_settings_error(profile: str, error: Exception) -> NoReturn:
+def _raise_settings_error(profile: str, error: Exception, setting: str = "AWS_PROFILE") -> NoReturn:
     """Raise an error without botocore's message, which may contain the output of a command."""
     if type(error).__name__ == "ProfileNotFound":
-        problem = "no such profile: check AWS_PROFILE and AWS_CONFIG_FILE"
+        problem = f"no such profile: check {setting} and AWS_CONFIG_FILE"
     else:
         problem = f"cannot get its credentials ({type(error).__name__}): renew them, or log in"
     raise SettingsError(f"AWS profile {profile!r}: {problem}") from None

@@ -41,9 +41,9 @@ class ScratchStore:
     It also holds the measurements: `latency_ms` by request, and `clock_skew_s` if it is known.
     """
 
-    def __init__(self, store: Any, uri: str = "") -> None:
-        """Use `store`, which must be empty; `uri` is its location's."""
-        self.uri = uri
+    def __init__(self, store: Any, where: Location | str = "") -> None:
+        """Use `store`, which must be empty; `where` is its location or URI."""
+        self.where = where
         self._obstore = require("obstore", "index")
         self._exceptions = require("obstore.exceptions", "index")
         self._store = store
@@ -299,7 +299,7 @@ def refuse_unsafe(location: Location) -> None:
     """Raise `UnsafeStore` for a bucket that creates an object twice. Takes a few requests."""
     if location.bucket is None:
         return
-    with store_errors(location.label), _scratch_store(location) as store:
+    with store_errors(location), _scratch_store(location) as store:
         try:
             check_create_once(store)
         except CheckFailed as failure:
@@ -316,7 +316,7 @@ def _scratch_store(location: Location) -> Iterator[ScratchStore]:
     name = f".resift-doctor-{uuid.uuid4().hex}"
     if location.bucket:
         scratch_location = replace(location, path=f"{location.prefix}{name}")
-        yield ScratchStore(open_bucket(scratch_location), location.uri)
+        yield ScratchStore(open_bucket(scratch_location), location)
         return
     folder = location.folder
     try:
@@ -324,7 +324,7 @@ def _scratch_store(location: Location) -> Iterator[ScratchStore]:
         scratch = nearest / name
         scratch.mkdir()  # fails where `nearest` is a file
     except OSError as error:
-        raise StoreError(f"{location.uri}: {describe(error)}") from error
+        raise StoreError(f"{location.uri}: {describe(error, location)}") from error
     try:
         yield ScratchStore(require("obstore.store", "index").LocalStore(scratch))
     finally:
@@ -341,4 +341,4 @@ def _run(
     except BaseException as error:  # obstore raises its own classes and built-in ones
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        return StoreCheck(name, False, describe(error, store.uri), needed)
+        return StoreCheck(name, False, describe(error, store.where), needed)

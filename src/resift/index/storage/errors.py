@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from resift.errors import ResiftError, StoreError
 from resift.files import remedy
 from resift.index.storage.error_words import BAD_KEYS, NO_BUCKET, S3_ACCESS, words_of
+from resift.index.storage.location import Location
 
 _NO_CREDENTIALS = (
     "no credentials were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, "
@@ -174,16 +175,16 @@ class _Failure:
     reason: str = ""
 
 
-def describe(error: BaseException, uri: str = "s3://") -> str:
+def describe(error: BaseException, where: Location | str = "s3://") -> str:
     """Describe an error in one line: what went wrong and what to do about it.
 
-    The scheme of `uri` says which settings the line names.
+    A location says which settings the line names; a URI, which are usual for its scheme.
     """
-    words = words_of(uri)
+    words = words_of(where)
     failure = _parse(error)
     phrase = words.codes.get(failure.code) or _phrase(error, failure)
     if phrase == _REGION and (region := _WANTED_REGION.search(failure.body)):
-        return f"{_REGION}={region[1] or region[2]}"
+        return f"{words.of(_REGION)}={region[1] or region[2]}"
     if phrase:
         return words.of(phrase)
     first_line = str(error).partition("\n")[0].strip() or type(error).__name__
@@ -215,8 +216,8 @@ def is_down(error: BaseException | None) -> bool:
 
 
 @contextmanager
-def store_errors(uri: str) -> Iterator[None]:
-    """Convert errors of obstore and Lance to a `StoreError` that names `uri`."""
+def store_errors(where: Location | str) -> Iterator[None]:
+    """Convert errors of obstore and Lance to a `StoreError` that names the location or URI."""
     try:
         yield
     except ResiftError:
@@ -224,7 +225,8 @@ def store_errors(uri: str) -> Iterator[None]:
     except BaseException as error:  # ValueError, RuntimeError and OSError alike
         if not (isinstance(error, Exception) or is_panic(error)):
             raise
-        raise StoreError(f"{uri}: {describe(error, uri)}") from error
+        label = where if isinstance(where, str) else where.label
+        raise StoreError(f"{label}: {describe(error, where)}") from error
 
 
 def is_panic(error: BaseException) -> bool:

@@ -15,18 +15,21 @@ from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import Request
 
-from resift.errors import MissingExtra, ResiftError, SettingsError
+from resift.errors import InputError, MissingExtra, ResiftError, SettingsError
 from resift.extras import require
-from resift.files import from_home
-from resift.index.certificates import read_authorities
+from resift.files import from_home, read_regular, reason
+from resift.index.certificates import bundle
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.endpoints import check_endpoint
 from resift.index.storage.location import Location
+from resift.index.storage.unprinted import unprinted
 from resift.storage_settings import GsSettings
 
 _ENDPOINT = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _CACHED_S = 300.0
+_MAX_KEY_BYTES = 1 << 20
+_KEY_FILE = "a key file of Google Cloud: of a service account, a user or a workload identity"
 _ONE_LOOKUP = threading.Lock()
 
 
@@ -77,7 +80,8 @@ class _Tokens:
         with self._lock:
             if not self._credentials.valid:
                 try:
-                    self._credentials.refresh(self._request)
+                    with unprinted("google"):
+                        self._credentials.refresh(self._request)
                 except Exception as error:  # of a server, a file or a command
                     raise _unusable(error) from None
             expiry = self._credentials.expiry
@@ -98,15 +102,15 @@ def _look_up(settings: GsSettings, ca_file: str | None, _period: float) -> _Toke
     auth = require("google.auth", "gs")
     session = require("requests", "gs").Session()
     if ca_file:
-        read_authorities(ca_file)
-        session.verify = str(from_home(ca_file))
+        session.verify = bundle(ca_file)
     request = require("google.auth.transport.requests", "gs").Request(session)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about quota projects
             # About files of strangers: this one is named by the user's settings.
             warnings.simplefilter("ignore", DeprecationWarning)
-            credentials = _load(auth, settings, request)
+            with unprinted("google"):
+                credentials = _load(auth, settings, request)
     except (ResiftError, MissingExtra):
         raise
     except Exception as error:  # of a file or a server
@@ -117,24 +121,41 @@ def _look_up(settings: GsSettings, ca_file: str | None, _period: float) -> _Toke
 def _load(auth: Any, settings: GsSettings, request: Any) -> Any:
     scopes = [_SCOPE]
     if settings.credentials_json:
-        try:
-            info = json.loads(settings.credentials_json)
-        except ValueError:
-            raise SettingsError(
-                "GOOGLE_SERVICE_ACCOUNT_KEY: not JSON; expected the content of a key file"
-            ) from None
+        label, text = settings.name_of("credentials_json"), settings.credentials_json
+    elif settings.credentials_file:
+        label = f"{settings.name_of('credentials_file')}={settings.credentials_file}"
+        text = _read_key(label, settings.credentials_file)
+    else:
+        return auth.default(scopes=scopes, request=request)[0]
+    try:
+        info = json.loads(text)
+    except (ValueError, RecursionError):
+        raise SettingsError(f"{label}: not JSON; expected {_KEY_FILE}") from None
+    if not isinstance(info, dict) or not isinstance(info.get("type"), str):
+        raise SettingsError(f"{label}: JSON, but no key: it has no type; expected {_KEY_FILE}")
+    try:
         return auth.load_credentials_from_dict(info, scopes=scopes, request=request)[0]
-    if settings.credentials_file:
-        path = str(from_home(settings.credentials_file))
-        return auth.load_credentials_from_file(path, scopes=scopes, request=request)[0]
-    return auth.default(scopes=scopes, request=request)[0]
+    except Exception as error:  # its message may quote the key
+        problem = f"not a key that can be used ({type(error).__name__})"
+        raise SettingsError(f"{label}: {problem}; expected {_KEY_FILE}") from None
+
+
+def _read_key(label: str, file: str) -> str:
+    try:
+        return read_regular(from_home(file), _MAX_KEY_BYTES).decode("utf-8-sig")
+    except InputError as error:
+        raise SettingsError(f"{label}: {error}") from error
+    except UnicodeError:
+        raise SettingsError(f"{label}: not JSON; expected {_KEY_FILE}") from None
+    except OSError as error:
+        raise SettingsError(f"{label}: {reason(error)}; expected {_KEY_FILE}") from error
 
 
 def _unusable(error: Exception) -> SettingsError:
     """Make an error without google-auth's message, which may quote a file or a response."""
     if type(error).__name__ == "DefaultCredentialsError":
         problem = (
-            "no credentials, or a file that has none: set GOOGLE_APPLICATION_CREDENTIALS, or run "
+            "no credentials: set GOOGLE_APPLICATION_CREDENTIALS, or run "
             "gcloud auth application-default login, or set GOOGLE_SKIP_SIGNATURE=true for a bucket "
             "that is open to all"
         )
@@ -144,7 +165,7 @@ def _unusable(error: Exception) -> SettingsError:
 
 
 def _endpoint(settings: GsSettings) -> str:
-    return check_endpoint(settings.endpoint or _ENDPOINT, "STORAGE_EMULATOR_HOST")
+    return check_endpoint(settings.endpoint or _ENDPOINT, settings.name_of("endpoint"))
 
 
 def _bucket(location: Location) -> dict[str, str]:

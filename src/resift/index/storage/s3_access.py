@@ -42,18 +42,16 @@ def s3_access(location: Location) -> Access:
             options.setdefault("aws_region", credentials.region)
         if credentials.endpoint:
             options.setdefault("aws_endpoint", credentials.endpoint)
-    region = options.get("aws_region", "")
-    if region and not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", region):
-        raise SettingsError(
-            f"AWS_REGION: {ascii(region)[:100]} is not a region; expected one like eu-west-1"
-        )
+    _check_region(options.get("aws_region", ""), storage)
     if location.storage.table_of(location.uri):
         _hide_environment(storage, options)
-    endpoint = check_endpoint(options.get("aws_endpoint", ""), "AWS_ENDPOINT_URL")
+    is_of_profile = credentials and credentials.endpoint and not storage.endpoint
+    name = "endpoint_url of the AWS profile" if is_of_profile else storage.name_of("endpoint")
+    endpoint = check_endpoint(options.get("aws_endpoint", ""), name)
     if endpoint.startswith("http://"):
         options["allow_http"] = "true"
     if endpoint and storage.virtual_hosted:
-        endpoint = _add_bucket_to_host(endpoint, str(location.bucket))
+        endpoint = _add_bucket_to_host(endpoint, str(location.bucket), storage)
     if endpoint:  # set both names, or the environment would set the other one
         options |= {"aws_endpoint": endpoint, "aws_endpoint_url_s3": endpoint}
     return Access(
@@ -79,27 +77,37 @@ def _hide_environment(storage: StorageSettings, options: dict[str, str]) -> None
         options["aws_endpoint"] = f"https://s3.{region}.amazonaws.com"
 
 
+def _check_region(region: str, storage: StorageSettings) -> None:
+    if region and not re.fullmatch(r"[A-Za-z0-9._-]{1,60}", region):
+        raise SettingsError(
+            f"{storage.name_of('region')}: {ascii(region)[:100]} is not a region; expected one "
+            "like eu-west-1"
+        )
+
+
 def _check_keys(storage: StorageSettings) -> None:
     keys = {
-        "AWS_ACCESS_KEY_ID": storage.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": storage.secret_access_key,
+        storage.name_of("access_key_id"): storage.access_key_id,
+        storage.name_of("secret_access_key"): storage.secret_access_key,
     }
+    token_name = storage.name_of("session_token")
     missing = [name for name, value in keys.items() if not value]
     if len(missing) == 1 or (missing and storage.session_token):
-        present = [name for name in keys if name not in missing] or ["AWS_SESSION_TOKEN"]
+        present = [name for name in keys if name not in missing] or [token_name]
         raise SettingsError(f"{present[0]}: is set without {missing[0]}: set both, or neither")
-    for name, value in (keys | {"AWS_SESSION_TOKEN": storage.session_token}).items():
+    for name, value in (keys | {token_name: storage.session_token}).items():
         if value and not re.fullmatch(r"[!-~]+", value):
             raise SettingsError(f"{name}: contains blanks or unusual characters; copy it again")
 
 
-def _add_bucket_to_host(endpoint: str, bucket: str) -> str:
+def _add_bucket_to_host(endpoint: str, bucket: str, storage: StorageSettings) -> str:
     """Put the bucket before the endpoint's host, as object_store expects, unless it is there."""
     url = urlsplit(endpoint)
     if _is_ip_address(str(url.hostname)):
         raise SettingsError(
-            f"AWS_VIRTUAL_HOSTED_STYLE_REQUEST: puts the bucket in front of the host, and "
-            f"{url.hostname} is an address: name the host in AWS_ENDPOINT_URL, or set it to false"
+            f"{storage.name_of('virtual_hosted')}: puts the bucket in front of the host, and "
+            f"{url.hostname} is an address: name the host in {storage.name_of('endpoint')}, or set "
+            "it to false"
         )
     host = url.netloc if url.netloc.startswith(f"{bucket}.") else f"{bucket}.{url.netloc}"
     return url._replace(netloc=host).geturl()

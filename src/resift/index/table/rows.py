@@ -15,7 +15,6 @@ from resift.index.analysis.spec import read_spec
 from resift.index.normalisation import searchable
 from resift.types import Precomputed
 
-
 # Characters of one value, and of all values of a document, that are searched.
 _MAX_VALUE, _MAX_METADATA = 100, 500
 

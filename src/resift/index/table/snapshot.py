@@ -8,7 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -182,6 +182,10 @@ class View:
         with self._reading():
             scores = search_terms(self._table, terms, k, allowed.rows if allowed else None)
         return sorted(scores.items(), key=_by_score)[:k]
+
+    def has_terms(self, query: str) -> bool:
+        """Whether `lexical` can find anything for a query: invisible characters have no terms."""
+        return any(astuple(self._snapshot.analyser.query(query)))
 
     def passages(self, row_ids: Sequence[int]) -> list[Passage]:
         """Read the passages of these rows, in the order of `row_ids`."""

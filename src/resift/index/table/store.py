@@ -92,7 +92,7 @@ class Store:
         cls, location: Location, embedder: Embedder, choice: AnalyserChoice = ANY_ANALYSER
     ) -> "Store":
         """Open the table of the index at `location` for writing, or create it."""
-        with store_errors(location.uri):
+        with store_errors(location):
             dataset = open_or_create_table(location, embedder, choice)
         reopen = partial(_reopen, location) if location.bucket else None
         return cls(location.uri, dataset, reopen)

@@ -40,11 +40,13 @@ def index_terms(dataset: Any) -> None:
 def search_terms(
     dataset: Any, terms: QueryTerms, k: int, allowed: bytes | None = None
 ) -> dict[int, float]:
-    """Find the rows with the best sums of BM25 scores: row ids to scores, at least the `k` best.
+    """Find rows with high sums of BM25 scores: row ids to scores, of at most four times `k` rows.
 
     `allowed` are the rows that match a filter, as Lance expects them. The terms and the identifiers
-    bring twice `k` rows each; then each of these rows gets the scores of all terms. Lance's query
-    for any of several clauses computes each row that has any term: 20 times as slow.
+    bring their best twice `k` rows each (50 at least); each of these rows gets the scores of all
+    terms. So the best `k` are approximate: a row that is among neither, because exact words make
+    much of its sum, or because it is behind in both, is missed. Lance's exact query for any of
+    several clauses computes each row that has any term: 20 times as slow.
     """
     match = partial(_matches, dataset)
     count = max(2 * k, _LEAST_ROWS)

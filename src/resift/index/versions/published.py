@@ -45,7 +45,7 @@ class Versions:
         if self.location.bucket:
             return open_bucket(self.location, patient=True)
         folder = self.location.folder
-        with store_errors(self.location.label):
+        with store_errors(self.location):
             exists = folder.is_dir()
             local.refuse_links(folder, _FOLDERS)
         if not exists:
@@ -66,13 +66,13 @@ class Versions:
     def _files_in_bucket(self) -> list[tuple[str, float]]:
         """List files below ``versions/``; raise `StoreError` if the response is not a listing."""
         prefix = f"{self.location.path}/" if self.location.path else ""
-        with store_errors(self.location.label):
+        with store_errors(self.location):
             pages = list(BucketListing(self.location).pages(f"{prefix}versions/"))
         return [(file.key.removeprefix(prefix), file.modified) for page in pages for file in page]
 
     def _files_in_folder(self) -> list[tuple[str, float]]:
         folder = self.location.folder
-        with store_errors(self.location.label):
+        with store_errors(self.location):
             if folder.exists() and not folder.is_dir():
                 raise IndexNotFound(
                     f"{self.location.uri}: not a folder; expected an index's folder"
@@ -142,7 +142,7 @@ class Versions:
             raise self._damage_error(
                 f"{_record_name(version.number - 1)} leaves no number for another"
             )
-        with store_errors(self.location.label):
+        with store_errors(self.location):
             obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
                 obstore.put(self._store, name, write_record(version), mode="create")
@@ -157,7 +157,7 @@ class Versions:
     def check_files_exist(self, version: Version) -> None:
         """Raise `StoreError` if files are missing or incomplete. One request per thousand files."""
         obstore = require("obstore", "index")
-        with store_errors(self.location.label):
+        with store_errors(self.location):
             pages = obstore.list(self._store, TABLE)
             sizes = {meta["path"]: meta["size"] for page in pages for meta in page}
         lost = [path for path, size in version.files if sizes.get(f"{TABLE}/{path}") != size]
@@ -171,7 +171,7 @@ class Versions:
         """Delete a version's record, then its manifest, but no files of the table."""
         obstore = require("obstore", "index")
         for path in (_record_name(version.number), version.manifest):
-            with store_errors(self.location.label), suppress(FileNotFoundError):
+            with store_errors(self.location), suppress(FileNotFoundError):
                 obstore.delete(self._store, path)
 
     def _read(self, path: str, max_bytes: int) -> bytes:
@@ -188,7 +188,7 @@ class Versions:
         except FileNotFoundError:
             raise
         except Exception:  # obstore raises its own classes and built-in ones
-            with store_errors(self.location.label):
+            with store_errors(self.location):
                 raise
 
     def _index_not_found(self) -> IndexNotFound:

@@ -1,0 +1,177 @@
+"""What `Index` does to an index beside searching it: sync, plan, follow, rollback and cleaning.
+
+Arguments are checked already, but for the sources of a sync.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from resift.errors import InputError
+from resift.index.embed import Models, Precomputer
+from resift.index.follow import FailureCallback, follow, open_trigger
+from resift.index.plan import SyncPlan, plan
+from resift.index.publish import clean, rollback
+from resift.index.report import SyncReport
+from resift.index.run import Progress, ProgressCallback
+from resift.index.source_options import SourceOptions
+from resift.index.sources.source import open_source
+from resift.index.storage.location import locate
+from resift.index.sync import SyncConsent, last_source_options, sync
+from resift.index.table.store import Store
+from resift.index.versions.record import Version
+from resift.search.components import ComponentLoader
+from resift.search.options import check_sync
+
+DAY_S = 86_400.0
+KEEP_DAYS = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """When a source is synced again: every so many seconds, or when files change; until `stop`."""
+
+    every_s: float | None
+    watch: bool
+    stop: threading.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """Writes to the index of `loader`, and refuses to if that reads the version `pinned`."""
+
+    loader: ComponentLoader
+    pinned: int | None
+
+    def refuse_pinned(self) -> None:
+        """Raise `InputError` for a pinned version."""
+        if self.pinned is not None:
+            raise InputError(f"version={self.pinned}: a version never changes: leave it out")
+
+    def sync(
+        self,
+        source_uri: str,
+        source_options: SourceOptions | None,
+        progress: ProgressCallback | None,
+        token_states: bool,
+        consent: SyncConsent,
+    ) -> SyncReport:
+        """Sync, and delete versions that were replaced long ago."""
+        source = open_source(source_uri, self.loader.settings.storage)
+        versions = self.loader.versions
+        with self._models(token_states) as models:
+            report = sync(source, versions, models, source_options, progress, consent=consent)
+        self.loader.forget_version()
+        listed = versions.listed()
+        # Once a day at most: cleaning looks at every version.
+        if len(listed) > 1 and listed[1][1] < time.time() - (KEEP_DAYS + 1) * DAY_S:
+            self.clean(1, KEEP_DAYS)
+        return report
+
+    def follow(
+        self,
+        source_uri: str,
+        source_options: SourceOptions | Callable[[], SourceOptions] | None,
+        progress: ProgressCallback | None,
+        token_states: bool,
+        consent: SyncConsent,
+        when: When,
+        on_failure: FailureCallback | None,
+    ) -> Iterator[SyncReport]:
+        """Sync again and again; a function gives the options when the first sync begins.
+
+        They are used until a sync has stored them; later ones use those of the index.
+        """
+        trigger = open_trigger(
+            locate(source_uri),
+            self.loader.versions.location,
+            when.every_s,
+            when.watch,
+            lambda: self.source_options(source_uri).globs,
+        )
+        options = source_options
+
+        def sync_once(check: ProgressCallback) -> SyncReport:
+            def show(state: Progress) -> None:
+                check(state)
+                if progress:
+                    progress(state)
+
+            nonlocal options
+            if callable(options):
+                options = options()
+                check_sync(options)
+            report = self.sync(source_uri, options, show, token_states, consent)
+            options = None
+            return report
+
+        return follow(sync_once, trigger, when.stop, on_failure)
+
+    def source_options(self, source_uri: str) -> SourceOptions:
+        """The options of a source's last sync, or the default ones."""
+        versions = self.loader.versions
+        uri = open_source(source_uri, self.loader.settings.storage).uri
+        return last_source_options(versions, versions.newest(), uri)
+
+    def plan(
+        self,
+        source_uri: str,
+        source_options: SourceOptions | None,
+        token_states: bool,
+        consent: SyncConsent,
+    ) -> SyncPlan:
+        """Estimate a sync."""
+        source = open_source(source_uri, self.loader.settings.storage)
+        with self._models(token_states) as models:
+            return plan(source, self.loader.versions, models, source_options, consent=consent)
+
+    def versions(self) -> list[Version]:
+        """The versions that can be searched, newest last."""
+        readable = self.loader.versions.readable()
+        if not readable:  # raises, and names damaged ones
+            self.loader.versions.find()
+        return readable
+
+    def rollback(self, number: int) -> Version:
+        """Publish a version again as the newest."""
+        versions = self.loader.versions
+        version = rollback(self._store(versions.get(number)), versions, number)
+        self.loader.forget_version()
+        return version
+
+    def clean(self, keep: int, older_than_days: float) -> tuple[list[int], int]:
+        """Delete versions that were replaced so long ago, except the last `keep`."""
+        versions = self.loader.versions
+        return clean(self._store(versions.find()), versions, keep, older_than_days * DAY_S)
+
+    def _store(self, version: Version) -> Store:
+        embedder = self.loader.embedder(version).result()
+        return Store.open(self.loader.versions.location, embedder, self.loader.analyser)
+
+    @contextmanager
+    def _models(self, token_states: bool) -> Iterator[Models]:
+        newest = self.loader.versions.newest()
+        embedder = self.loader.embedder(newest).result()
+        with self.loader.reranker() as job:
+            yield Models(
+                embedder,
+                lambda: _precomputer(job().result(), token_states),
+                token_states,
+                self.loader.analyser,
+            )
+
+
+def _precomputer(reranker: object, token_states: bool) -> Precomputer | None:
+    """The reranker, if it can precompute; raises `InputError` if it must and cannot."""
+    if token_states and not getattr(reranker, "precomputes_states", True):
+        raise InputError(
+            "token_states: this reranker is a cross-encoder and has no token states of a "
+            "document alone; leave token_states out"
+        )
+    if isinstance(reranker, Precomputer):
+        return reranker
+    if token_states:
+        raise InputError("token_states: this reranker has no method precompute")
+    return None
