@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,6 @@ import pytest
 from cli.command import PROGRAM, Resift
 from cli.process_state import restored_state, state
 from index.fakes import HashingEmbedder
-from resift.cli import stop_signals
 from resift.cli.follow import ChangeLog, FollowOptions, duration, follow_source, interval
 from resift.cli.stop_signals import StopSignals
 from resift.errors import InputError, MassDeletion, StoreError
@@ -316,14 +314,27 @@ def test_a_failure_is_a_line_on_stderr(capsys: pytest.CaptureFixture[str]) -> No
     )
 
 
+SIGNALLED = """
+import os, signal, sys, threading
+from resift.cli import stop_signals
+
 class Ended(threading.Event):
-    """Takes the exit code that would end the process."""
+    code = None
 
-    code: int | None = None
-
-    def __call__(self, code: int) -> None:
+    def __call__(self, code):
         self.code = code
         self.set()
+
+stop_signals.GRACE_S = float(sys.argv[1])
+ended = Ended()
+with stop_signals.StopSignals(ended) as signals:
+    os.kill(os.getpid(), signal.SIGWINCH)  # another one
+    for number in sys.argv[2:]:
+        os.kill(os.getpid(), int(number))
+        assert signals.stop.wait(30)
+assert ended.wait(30)
+print(signals.exit_code, ended.code)
+"""
 
 
 @pytest.mark.parametrize(
@@ -331,20 +342,13 @@ class Ended(threading.Event):
     [([signal.SIGTERM], 0, 0.01), ([signal.SIGINT], 130, 0.01), ([signal.SIGTERM] * 2, 0, 60)],
 )
 def test_a_signal_sets_the_event_and_later_ends_the_process(
-    numbers: list[signal.Signals], code: int, grace_s: float, monkeypatch: pytest.MonkeyPatch
+    numbers: list[signal.Signals], code: int, grace_s: float
 ) -> None:
-    monkeypatch.setattr(stop_signals, "GRACE_S", grace_s)
-    ended = Ended()
-    with restored_state():
-        try:
-            with StopSignals(ended) as signals:
-                os.kill(os.getpid(), signal.SIGWINCH)  # another one
-                for number in numbers:
-                    os.kill(os.getpid(), number)
-                    assert signals.stop.wait(30)
-            assert ended.wait(30) and (signals.exit_code, ended.code) == (code, code)
-        finally:
-            signals._undo.close()  # a process would have ended
+    arguments = [str(grace_s), *(str(int(number)) for number in numbers)]
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.split()) == (0, [str(code)] * 2), done.stderr
 
 
 def test_without_a_signal_everything_is_as_before() -> None:
