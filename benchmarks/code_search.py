@@ -93,7 +93,7 @@ def unknown(qrels: Qrels, tables: Functions) -> set[str]:
 
 
 def _index(sources: Path, options: argparse.Namespace) -> Index:
-    """An index of the sources, made anew: other code may parse, cut and analyse otherwise."""
+    """A new index of the sources: other code may parse, cut and analyse otherwise."""
     documents = _as_text(sources, options.work / "text") if options.as_text else sources
     folder = options.work / "index"
     shutil.rmtree(folder, ignore_errors=True)

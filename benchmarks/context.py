@@ -10,7 +10,6 @@ Last line of stdout: JSON.
 """
 
 import argparse
-import gzip
 import json
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from resift.inputs import read_lines
 from resift.search.index import Index
 from resift.types import Context, Ranking
 
@@ -28,7 +28,7 @@ def main() -> None:
     """Print a line a figure."""
     options = _options()
     index = Index(options.index)
-    queries = _queries(options.queries)
+    queries = [json.loads(line)["text"] for _, line in read_lines(options.queries)]
     rankings = [
         index.search(query, top_n=options.top_n, rerank=options.rerank) for query in queries
     ]
@@ -69,12 +69,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rerank", action="store_true")
     return parser.parse_args()
-
-
-def _queries(path: Path) -> list[str]:
-    opened = gzip.open(path, "rt") if path.suffix == ".gz" else path.open()
-    with opened as lines:
-        return [json.loads(line)["text"] for line in lines]
 
 
 def _times(work: Callable[[Any], object], items: list[Any], rounds: int) -> dict[str, float]:

@@ -8,8 +8,8 @@ the analyser alone.
 
 Then the messages of Django's catalogues in languages without spaces, or with suffixes, are searched
 for parts of words: a query is the middle of a run of such characters, in a message chosen at even
-steps, if at most 10 messages contain it. It counts as answered if that message is among the first
-10. Lance's ``icu`` tokenizer, which segments by dictionary, is measured beside the others. Needs
+steps, if at most 10 messages contain it. It succeeds if that message is among the first 10.
+Lance's ``icu`` tokenizer, which segments by dictionary, is measured beside the others. Needs
 the package django; --messages 0 leaves this out. Last line of stdout: JSON.
 """
 
@@ -52,7 +52,7 @@ Search = Callable[[str, int], Sequence[str]]
 
 
 def main() -> None:
-    """Print a line a collection and system, and the shares of answered queries."""
+    """Print a line a collection and system, and the shares of queries that succeed."""
     options = _options()
     analyser = open_analyser(checked_choice(None, options.language).spec(None, ""))
     figures: dict[str, Any] = {}
@@ -111,10 +111,10 @@ def _messages(count: int, folder: Path) -> dict[str, float]:
     }
     shares = {}
     for system, ranked in systems.items():
-        answered = [name in ranked(query, FIRST) for name, query in queries.items()]
-        shares[system] = sum(answered) / len(answered)
+        successes = [name in ranked(query, FIRST) for name, query in queries.items()]
+        shares[system] = sum(successes) / len(successes)
         print(f"{len(queries)} parts of words in {len(messages):,} messages, {system}: "
-              f"{shares[system]:.0%} answered")  # fmt: skip
+              f"{shares[system]:.0%} succeed")  # fmt: skip
     return shares
 
 

@@ -11,9 +11,9 @@ import argparse
 import json
 import os
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from resift.errors import SourceError
 from resift.index.parsing.formats import is_supported, parse
@@ -29,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
     files: dict[str, list[Path]] = defaultdict(list)
     for path in _paths(options.folders):
-        suffix = PurePath(path).suffix.lower()
+        suffix = path.suffix.lower()
         if len(files[suffix]) < options.files and path.stat().st_size <= MAX_BYTES:
             files[suffix].append(path)
     results = {suffix: _measure(paths) for suffix, paths in sorted(files.items()) if paths}
@@ -50,27 +50,25 @@ def _paths(folders: list[Path]) -> Iterator[Path]:
 
 def _measure(paths: list[Path]) -> dict[str, float]:
     contents = [(str(path), path.read_bytes()) for path in paths]
-    counts: Counter[str] = Counter()
-    _parse(*contents[0], counts)  # loads the parser
-    counts.clear()
+    _can_read(*contents[0])  # loads the parser
     started = time.process_time()
-    for key, data in contents:
-        _parse(key, data, counts)
+    unread = sum(not _can_read(key, data) for key, data in contents)
     seconds = max(time.process_time() - started, 1e-9)
     size = sum(len(data) for _, data in contents)
     return {
         "files": len(contents),
         "bytes": size,
         "mb_per_second": round(size / 1e6 / seconds, 2),
-        "unread": counts["unread"],
+        "unread": unread,
     }
 
 
-def _parse(key: str, data: bytes, counts: Counter[str]) -> None:
+def _can_read(key: str, data: bytes) -> bool:
     try:
         parse(key, data)
     except SourceError:
-        counts["unread"] += 1
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "settings": {"errors", "files", "setting_values", "storage_settings", "storage_tables"},
     "setting_values": {"errors"},
     "storage_settings": {"errors", "setting_values"},
-    "storage_tables": {"errors", "storage_settings"},
+    "storage_tables": {"errors", "setting_values", "storage_settings"},
     "rerank": BASE,
     "index": BASE,
     "convert": BASE | {"rerank"},

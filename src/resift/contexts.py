@@ -42,8 +42,8 @@ class Context:
     """A text of `tokens` tokens with numbered sources.
 
     Of the hits with a text, `left_out` did not fit, `same_text` have the text of a better hit, and
-    `over_limit` are further ones of a document that has `per_document` of them. `notes` say what
-    could not be read.
+    `over_limit` are further ones of a document that has `per_document` of them. A hit that a
+    source has grown to is neither left out nor over the limit. `notes` say what could not be read.
     """
 
     text: str

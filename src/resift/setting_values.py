@@ -1,5 +1,9 @@
-"""Checks of single settings: each takes a name and a value, and returns the value to store."""
+"""Checks of single settings and of their names, and their variables in the environment.
 
+A check of a setting takes a name and a value, and returns the value to store.
+"""
+
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from resift.errors import SettingsError, shown
@@ -21,10 +25,29 @@ def secret(name: str, value: Any) -> str | None:
 
 def flag(name: str, value: Any) -> bool:
     """A boolean, 0 or 1, or one of these as text."""
-    value_or_word = value.strip().lower() if isinstance(value, str) else value
-    if type(value_or_word) in (bool, int, str) and value_or_word in (
-        *(True, False),
-        *("true", "false", "1", "0"),
-    ):
-        return value_or_word in (True, "true", "1")
-    raise SettingsError(f"{name}={shown(value)}: expected true or false")
+    word = str(value).strip().lower() if type(value) in (bool, int, str) else ""
+    if word not in ("true", "false", "1", "0"):
+        raise SettingsError(f"{name}={shown(value)}: expected true or false")
+    return word in ("true", "1")
+
+
+def refuse_unknown(values: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
+    """Raise `SettingsError` for a name that is not `known`, with `prefix` before it."""
+    for name in sorted(values.keys() - set(known)):
+        raise SettingsError(
+            f"{prefix}{name}: no such setting; there are {', '.join(sorted(known))}"
+        )
+
+
+def from_environment(
+    environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]
+) -> dict[str, tuple[str, str]]:
+    """Return (variable, value) of each setting in the environment.
+
+    `names` has the variables of each setting; the first one that is not blank holds.
+    """
+    variables = {
+        setting: next((name for name in names[setting] if environ.get(name, "").strip()), None)
+        for setting in names
+    }
+    return {setting: (name, environ[name]) for setting, name in variables.items() if name}

@@ -70,7 +70,7 @@ from typing import Any
 
 from resift.errors import InputError, SettingsError, shown
 from resift.files import from_home, read_regular, reason
-from resift.setting_values import secret, text
+from resift.setting_values import from_environment, refuse_unknown, secret, text
 from resift.storage_settings import AzSettings as AzSettings
 from resift.storage_settings import GsSettings as GsSettings
 from resift.storage_settings import StorageSettings as StorageSettings
@@ -165,9 +165,9 @@ class Settings:
         storage = values.pop("storage", {})
         if not isinstance(storage, dict):
             raise SettingsError("storage: expected a [storage] table in the settings file")
-        _refuse_unknown(values, _ENVIRONMENT, f"{file}: ")
+        refuse_unknown(values, _ENVIRONMENT, f"{file}: ")
         _warn_of_unknown(environ)
-        variables = _from_environment(environ, _ENVIRONMENT)
+        variables = from_environment(environ, _ENVIRONMENT)
         origins = dict.fromkeys(values, file)
         origins |= {name: variable for name, (variable, _) in variables.items()}
         values |= {name: value for name, (_, value) in variables.items()}
@@ -224,13 +224,6 @@ def _read_file(name: str) -> dict[str, Any]:
         ) from error
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str) -> None:
-    for name in sorted(values.keys() - known.keys()):
-        raise SettingsError(
-            f"{prefix}{name}: no such setting; there are {', '.join(sorted(known))}"
-        )
-
-
 def _warn_of_unknown(environ: Mapping[str, str]) -> None:
     """Log unknown variables; not an error, since they may belong to another version."""
     variables = [variable for names in _ENVIRONMENT.values() for variable in names]
@@ -241,19 +234,6 @@ def _warn_of_unknown(environ: Mapping[str, str]) -> None:
             nearest = difflib.get_close_matches(variable.removeprefix(_PREFIX), short, 1)
             hint = f"; is {_PREFIX}{nearest[0]} meant?" if nearest else ""
             _log.warning("%s: no such setting%s", variable, hint)
-
-
-def _from_environment(
-    environ: Mapping[str, str], names: Mapping[str, tuple[str, ...]]
-) -> dict[str, tuple[str, str]]:
-    """(variable, value) of each setting in the environment."""
-    settings = {}
-    for setting, variables in names.items():
-        for variable in variables:
-            if environ.get(variable, "").strip():
-                settings[setting] = (variable, environ[variable])
-                break
-    return settings
 
 
 def _runtime(name: str, value: Any) -> str | None:

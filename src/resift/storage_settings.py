@@ -154,9 +154,13 @@ class StorageSettings:
             _expect(f"storage.{name}", getattr(self, name), kind)
         if not isinstance(self.by_uri, Mapping):
             raise SettingsError(f"storage.by_uri={shown(self.by_uri)}: expected a dict by URI")
-        by_uri = {table_uri(uri): table for uri, table in self.by_uri.items()}
-        for uri, table in by_uri.items():
+        by_uri: dict[str, StorageSettings | GsSettings | AzSettings] = {}
+        for name, table in self.by_uri.items():
+            uri = table_uri(name)
             _expect(f"storage.by_uri[{uri!r}]", table, kind_of_table(uri))
+            if uri in by_uri:
+                raise SettingsError(f'storage."{name}": a second table for {uri}: merge them')
+            by_uri[uri] = table
         object.__setattr__(self, "by_uri", by_uri)
 
     def name_of(self, name: str) -> str:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from resift.errors import SettingsError, shown
+from resift.setting_values import from_environment, refuse_unknown
 from resift.storage_settings import (
     AZ_ENVIRONMENT,
     ENVIRONMENT,
@@ -31,7 +32,7 @@ def read_storage(
         values = dict(table)
         by_uri = {uri: values.pop(uri) for uri in table if "://" in uri}
         stores = {name: values.pop(name, {}) for name in _STORES}
-        _refuse_unknown(values, (*ENVIRONMENT, *_STORES), "storage.")
+        refuse_unknown(values, (*ENVIRONMENT, *_STORES), "storage.")
     read = _with_variables(values, f"{source}storage.", environ, ENVIRONMENT)
     for name, kind in _STORES.items():
         names = _names_of(kind)
@@ -66,15 +67,8 @@ def _names_of(kind: type) -> Mapping[str, tuple[str, ...]]:
 def _checked_table(name: str, table: object, names: Mapping[str, object]) -> Mapping[str, Any]:
     if not isinstance(table, dict):
         raise SettingsError(f"{name}={shown(table)}: expected a table [{name}]")
-    _refuse_unknown(table, tuple(names), f"{name}.")
+    refuse_unknown(table, names, f"{name}.")
     return table
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: tuple[str, ...], prefix: str) -> None:
-    for name in sorted(values.keys() - set(known)):
-        raise SettingsError(
-            f"{prefix}{name}: no such setting; there are {', '.join(sorted(known))}"
-        )
 
 
 def _with_variables(
@@ -83,15 +77,12 @@ def _with_variables(
     environ: Mapping[str, str],
     names: Mapping[str, tuple[str, ...]],
 ) -> dict[str, Any]:
-    """Values of a table and of the environment, which wins, with their `origins`.
-
-    Of several variables the first one wins.
-    """
-    merged = dict(values)
+    """Values of a table and of the environment, which wins, with their `origins`."""
+    variables = from_environment(environ, names)
     origins = {name: f"{prefix}{name}" for name in values}
-    for setting, variables in names.items():
-        present = next((name for name in variables if environ.get(name, "").strip()), None)
-        if present:
-            merged[setting] = environ[present]
-            origins[setting] = present
-    return {**merged, "origins": origins}
+    origins |= {name: variable for name, (variable, _) in variables.items()}
+    return {
+        **values,
+        **{name: value for name, (_, value) in variables.items()},
+        "origins": origins,
+    }

@@ -21,8 +21,7 @@ BELL = "Alexander Graham Bell built the first such device in 1876. "
 
 
 def _shown(result: Ranking, budget_ms: float | None = None) -> list[str]:
-    spans, ms = best_sentences(result, budget_ms)
-    assert ms >= 0
+    spans = best_sentences(result, budget_ms)
     return [_of(each, span) for each, span in zip(result, spans, strict=True)]
 
 
@@ -52,6 +51,12 @@ def test_it_is_the_sentence_with_the_highest_logit_below_the_title(
     )
     logits = in_one_runtime.score(QUERY, [f"History\n{TEXT[a:b]}" for a, b in spans])
     assert best == spans[int(logits.argmax())] and nothing is None
+
+
+def test_of_sentences_with_the_same_words_the_shortest_is_best() -> None:
+    text = f"The telephone was {'a thing ' * 20}of beauty. The telephone rang."
+    span = best_sentence("telephone", text)
+    assert span is not None and text[slice(*span)] == "The telephone rang."
 
 
 @pytest.mark.parametrize("budget_ms", [0.0, -5.0])
@@ -85,6 +90,9 @@ def test_of_many_sentences_those_with_the_querys_words_are_scored(
     text = "Nothing of note. " * 30 + "Bell invented the telephone. " + "Rain fell again. " * 30
     assert _shown(in_one_runtime.rank(QUERY, [text])) == ["Bell invented the telephone. "]
     assert counts == [MAX_SENTENCES]
+    counts.clear()
+    _shown(in_one_runtime.rank(QUERY, ["\n\nA single sentence on the telephone."]))
+    assert counts == [0], "white space is no sentence"
     counts.clear()
     result = in_one_runtime.rank(QUERY, [TEXT])
     _shown(replace(result, hits=result.hits * 200))

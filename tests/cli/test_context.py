@@ -9,10 +9,12 @@ import pytest
 
 from cli.command import Resift
 from cli.conftest import resift as resift
+from resift.cli.context import context_line
 from resift.rerank.catalogue import BUNDLED
 from resift.search.index import Index
 from resift.search.token_counts import count_tokens
 from resift.settings import Settings
+from resift.types import Context
 from search.library import write_documents
 
 FIRST = ("--no-rerank", "--mode", "lexical", "--top-n", "2")
@@ -28,9 +30,19 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def test_the_text_is_on_stdout_and_the_receipt_on_stderr(resift: Resift, folder: Path) -> None:
     done = resift("search", "lighthouse", "--index", folder / "index", *FIRST, "--context", "900")
-    assert (done.code == 0 and done.out.startswith("[1] guide")) or done.out.startswith("[1] Guide")
+    assert done.code == 0 and done.out.startswith("[1] Guide — Light (")
     assert 500 < count_tokens(done.out.strip()) <= 900
     assert "tokens of" in done.err and "scored" in done.err
+
+
+def test_what_is_left_out_is_counted() -> None:
+    context = Context("", 1_234, (), left_out=1, same_text=2, notes=("a note",))
+    assert context_line(context) == (
+        "1,234 tokens of 0 sources · 1 hit did not fit · 2 with the same text · a note"
+    )
+    assert (
+        context_line(Context("", 0, (), left_out=2)) == "0 tokens of 0 sources · 2 hits did not fit"
+    )
 
 
 def test_json_has_the_sources_and_verify_citation_takes_them(resift: Resift, folder: Path) -> None:

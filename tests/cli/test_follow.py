@@ -91,7 +91,8 @@ def wait_until(is_true: Callable[[], object]) -> None:
 
 
 def commits(source: Path) -> int:
-    return len(list(source.parent.glob("index/passages.lance/_versions/*")))
+    """The number of complete commits; a file that is being written has another suffix."""
+    return len(list(source.parent.glob("index/passages.lance/_versions/*.manifest")))
 
 
 def versions(source: Path) -> list[str]:

@@ -38,7 +38,7 @@ def _printed(
     ) if colours else Console(file=stream, width=width, highlight=False)  # fmt: skip
     monkeypatch.setattr(hits, "console", console)
     monkeypatch.setattr(symbols, "console", console)
-    print_hits_for_people(result, best_sentences(result)[0])
+    print_hits_for_people(result, best_sentences(result))
     stream.flush()
     return raw.getvalue().decode(encoding)
 
@@ -57,6 +57,8 @@ def test_a_hit_has_title_sentence_source_and_ranks(monkeypatch: pytest.MonkeyPat
 
 def test_a_score_without_calibration_is_no_probability(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "score 0.5000 · first" in _printed(ranking(LOCKS), monkeypatch)
+    other = ranking(LOCKS, calibration="judged_other_depth")
+    assert "score 0.5000 · first" in _printed(other, monkeypatch)
     late = hit("a b", uri="s3://docs/a.csv", row=3, page=2)
     object.__setattr__(late, "score", None)
     object.__setattr__(late, "status", "not_reranked")
@@ -64,6 +66,12 @@ def test_a_score_without_calibration_is_no_probability(monkeypatch: pytest.Monke
     assert "not reranked · first stage 4" in shown
     assert "s3://docs/a.csv · page 2 · row 3" in shown
     assert "  id a\n" in _printed(ranking(hit("text")), monkeypatch)
+
+
+def test_of_a_long_path_the_end_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"s3://docs/{'folder/' * 40}locks.md"
+    shown = _printed(ranking(hit("text", uri=uri)), monkeypatch, width=200)
+    assert f"  …{uri[-119:]}\n" in shown
 
 
 def test_text_of_an_earlier_paragraph_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

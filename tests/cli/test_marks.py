@@ -23,6 +23,7 @@ pytest.importorskip("Stemmer")
         ("http server", "HTTPServer http2 serve", "HTTP Server http"),
         ("86 servers", "x86 URLs Server2", "Server"),  # the index has no 86 for x86
         ("handler größe", "größeHandler", "größe Handler"),
+        ("1000 nasa pictures", "1,000 of NASA's pictures", "1,000 NASA's pictures"),
         ("résumé", "Résumés and resume", "Résumés resume"),
         ("to be or not to be", "not to be", "not to be"),
         ("深圳首都", "东京是日本的首都。深圳在中国", "首都 深圳"),

@@ -50,7 +50,7 @@ def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -
     assert "int8 to float32" in out
     rows = [line for line in out.splitlines() if "ms-marco-MiniLM-L6-v2" in line]
     assert rows[0].split()[1:] == [COMMIT[:12], "5", "MB", "128", "float32"]
-    assert "broken: is made anew" in rows[1]
+    assert "broken: is converted again" in rows[1]
     assert rows[2].rstrip().endswith("here")
 
 

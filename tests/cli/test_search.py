@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from cli.command import Resift
+from resift.cli.ranking import RankingFormat, _print_for_people
+from resift.types import Ranking
 
 pytest.importorskip("lance")
 
@@ -179,6 +181,28 @@ def test_a_partial_ranking_says_why_once(resift: Resift, index: Path) -> None:
     done = resift("search", "messages", "--index", index, "--budget-ms", "0")
     assert done.code == 0 and done.err.count("time was up") == 1
     assert done.err.splitlines()[1].startswith("partial · 0 of 0 scored")
+
+
+def test_the_best_sentences_get_the_rest_of_the_budget(
+    resift: Resift, index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float | None] = []
+
+    def choose(ranking: Ranking, budget_ms: float | None) -> list[None]:
+        given.append(budget_ms)
+        return [None] * len(ranking)
+
+    monkeypatch.setattr("resift.cli.ranking.best_sentences", choose)
+    monkeypatch.setattr("resift.cli.search.print_ranking", _print_on_a_terminal)
+    options = ("--index", index, "--mode", "lexical", "--no-rerank")
+    assert resift("search", "messages", *options, "--budget-ms", "60000").code == 0
+    assert given[0] is not None and 0 < given[0] < 60_000
+    assert resift("search", "messages", *options).code == 0
+    assert given[1:] == [None]
+
+
+def _print_on_a_terminal(ranking: Ranking, output: RankingFormat, language: str) -> None:
+    _print_for_people(ranking, output.budget_ms, language)
 
 
 def test_a_query_that_is_too_long_names_the_option(resift: Resift, index: Path) -> None:

@@ -112,6 +112,18 @@ def test_a_search_shows_the_line_and_opens_the_file(index: Path, tmp_path: Path)
     assert opened.read_text() == f"{index.parent / 'source' / 'locks.md'}\n"
 
 
+def test_words_are_marked_by_the_stems_of_the_indexs_language(tmp_path: Path) -> None:
+    from resift import Index
+
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "a.md").write_text("Die Häuser sind alt.\n")
+    Index(tmp_path / "index", language="de").sync(str(tmp_path / "source"))
+    options = ("--index", tmp_path / "index", "--mode", "lexical", "--no-rerank")
+    with Terminal("search", "haus", *options) as terminal:
+        terminal.wait_for("best sentences")
+        assert terminal.ends() == 0 and "\x1b[1;31mHäuser" in terminal.raw
+
+
 def test_pipes_get_a_table_and_json_is_as_before(resift: Resift, index: Path) -> None:
     done = resift("search", QUERY, "--index", index)
     assert done.out.split()[:4] == ["rank", "was", "score", "passage"]

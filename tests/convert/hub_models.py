@@ -60,12 +60,15 @@ def convert_folder(
     exits: Sequence[int] = (),
     label: str | int | None = None,
     work: Path | None = None,
+    is_embedder: bool = False,
 ) -> None:
     """Write the tests' small cross-encoder. Waits while the file `SLOW` is beside the config."""
     if not (folder / "model.safetensors").exists():
         shards = json.loads((folder / "model.safetensors.index.json").read_text())["weight_map"]
         for shard in shards.values():
             (folder / shard).read_bytes()
+    if is_embedder:
+        raise ValueError("is_embedder: the stand-in makes rerankers")
     logging.getLogger("resift").info("converted by the stand-in, label %s", label)
     if work is None or out.parent not in (work, *work.parents):
         raise ValueError(f"work={work}: what a killed process leaves there is never deleted")

@@ -37,7 +37,7 @@ from resift.convert.bi_encoder import read_bi_encoder
 from resift.convert.convert import convert_folder
 from resift.convert.output import Conversion
 from resift.convert.positions import Rotary
-from resift.errors import InputError, ModelError
+from resift.errors import InputError, ModelError, ParityError
 from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.settings import Settings
@@ -247,6 +247,13 @@ def test_a_model_without_token_types_is_quantised_too(tmp_path: Path) -> None:
     made = quantised(write_bi_encoder(tmp_path / "checkpoint", "distilbert", spread=TRAINED))
     assert made.similarity is not None and made.similarity[0] > 0.97
     assert made.report is not None and made.report.is_int8
+
+
+def test_vectors_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    checkpoint = write_bi_encoder(tmp_path / "checkpoint", spread=1e30)
+    with pytest.raises(ParityError, match="its vectors are not finite in float32"):
+        convert_folder(checkpoint, tmp_path / "out", name="owner/name", int8=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_int8_that_orders_texts_otherwise_is_not_used(tmp_path: Path) -> None:

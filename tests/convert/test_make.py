@@ -146,7 +146,7 @@ def test_a_killed_process_leaves_nothing_that_counts_and_its_rest_is_removed(
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "half", "manifest", "old format"])
-def test_a_broken_model_is_made_anew(
+def test_a_broken_model_is_converted_again(
     server: Hub, environment: dict[str, str], tmp_path: Path, damage: str
 ) -> None:
     output(OPEN, NAME, environment=environment)
@@ -155,7 +155,7 @@ def test_a_broken_model_is_made_anew(
     server.requests.clear()
     out, err = output(OPEN, NAME, environment=environment)
     assert out == OPENED and _conversions(err) == 1
-    assert "making it anew" in err
+    assert "converting it again" in err
     assert "fetching" not in err, "the files are in the hub's cache"
     assert output(OFFLINE, NAME, environment=environment) == (OPENED, "")
     assert not list(folder.parent.glob(".*"))
@@ -251,7 +251,7 @@ def test_a_store_that_cannot_be_used_is_one_line_with_a_remedy(
 EMBEDDER = {"kind": "embedder"}
 
 
-def test_what_was_edited_into_an_embedder_is_made_anew(
+def test_what_was_edited_into_an_embedder_is_converted_again(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
     output(OPEN, NAME, environment=environment)
@@ -259,7 +259,7 @@ def test_what_was_edited_into_an_embedder_is_made_anew(
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | EMBEDDER))
     out, err = output(OPEN, NAME, environment=environment)
     assert out == OPENED and _conversions(err) == 1
-    assert "an embedder, expected a reranker; making it anew" in err
+    assert "an embedder, expected a reranker; converting it again" in err
     assert load_artifact(manifest.parent).manifest.kind == "cross_encoder"
 
 

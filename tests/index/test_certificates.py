@@ -141,8 +141,8 @@ def test_clients_that_trust_one_file_get_the_systems_authorities(
     identity = SimpleNamespace(DefaultAzureCredential=options.update)
     monkeypatch.setitem(sys.modules, "azure.identity", identity)
     monkeypatch.setattr(gs_access, "_load", lambda _auth, _settings, request: request)
-    az_access._look_up.__wrapped__(str(corporate.file), 0.0)
-    tokens = gs_access._look_up.__wrapped__(GsSettings(), str(corporate.file), 0.0)
+    az_access._find_tokens(str(corporate.file))
+    tokens = gs_access._look_up(GsSettings(), str(corporate.file))
     for path in (options["connection_verify"], tokens._request.session.verify):
         assert trusted(path) == of(system, corporate)
 

@@ -144,6 +144,15 @@ def test_a_failing_store_is_tried_again_later_each_time_and_success_resets_that(
     assert recorder.waits == [None, None] and recorder.closed == 1
 
 
+def test_a_refused_mass_deletion_resets_the_waits_because_the_store_responds() -> None:
+    down = StoreError("s3://b: the store is down")
+    recorder = Recorder(Time(waits=4), down, down, MassDeletion("all gone"), down)
+    assert recorder.follow() == []
+    _, second, refused, again = (failure.retry_s for failure in recorder.failures)
+    assert refused is None and second is not None and second >= 2
+    assert again is not None and 1 <= again <= 2
+
+
 def test_a_change_of_the_source_ends_the_wait_after_an_error_of_the_source() -> None:
     recorder = Recorder(Time(waits=2), SourceError("/docs: no such folder"), SourceLost("gone"))
     assert recorder.follow() == []
@@ -188,7 +197,7 @@ def test_errors_that_may_pass_are_not_raised(error: ResiftError) -> None:
     assert [failure.error for failure in recorder.failures] == [error]
 
 
-def test_a_mass_deletion_is_said_each_time_and_syncs_go_on() -> None:
+def test_a_mass_deletion_is_reported_each_time_and_syncs_go_on() -> None:
     gone, more = MassDeletion("30 of 30 are gone"), MassDeletion("20 of 30 are gone")
     recorder = Recorder(Time(waits=7), gone, gone, more, 1.0, gone, 1.0, 1.0)
     assert len(recorder.follow()) == 3

@@ -130,6 +130,20 @@ def test_documents_under_new_names_and_new_times_are_not_lost(shelf: Shelf, coun
     assert (report.added, report.deleted, report.passages_embedded) == (count, count, 0)
 
 
+def test_one_copy_replaces_one_document_only(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf.write(**{f"old{n}": "alpha" for n in range(30)})
+    shelf.sync()
+    for path in shelf.docs.iterdir():
+        path.unlink()
+    shelf.write(new="alpha", **{f"other{n}": "gamma" for n in range(29)})
+    assert "29 of 30 indexed" in stops(shelf)
+    for path in shelf.docs.glob("other*"):
+        path.unlink()
+    shelf.write(new="omega")
+    monkeypatch.delattr("resift.index.run.ParserPool")  # the listing tells it before any is read
+    assert "29 of 30 indexed" in stops(shelf)
+
+
 def test_a_moved_document_without_text_under_its_new_name_is_lost(shelf: Shelf) -> None:
     shelf.write(a="no table")
     shelf.sync()

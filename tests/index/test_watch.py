@@ -199,17 +199,20 @@ def test_a_single_file_is_followed_through_atomic_saves(docs: Path) -> None:
         folder.close()
 
 
-def test_without_a_report_of_changes_a_sync_is_due_after_a_while(docs: Path) -> None:
-    folder = watching(docs, every_s=0.3)
+@pytest.mark.parametrize(("every_s", "retry_s"), [(0.3, None), (600, 0.3)])
+def test_without_a_report_of_changes_a_sync_is_due_after_a_while(
+    docs: Path, every_s: float, retry_s: float | None
+) -> None:
+    folder = watching(docs, every_s=every_s)
     try:
         folder.prepare()
-        assert is_due(folder)
+        assert is_due(folder, retry_s=retry_s)
     finally:
         folder.close()
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), RuntimeError("no inotify")])
-def test_a_folder_that_cannot_be_watched_is_listed_instead_and_that_is_said_once(
+def test_a_folder_that_cannot_be_watched_is_listed_instead_and_that_is_logged_once(
     docs: Path,
     error: Exception,
     monkeypatch: pytest.MonkeyPatch,

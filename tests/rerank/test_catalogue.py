@@ -66,7 +66,7 @@ def test_a_stored_hub_id_is_opened_at_its_commit(
         assert resolve("owner/name", settings=settings, **other) == Path("made")
 
 
-def test_a_newer_converter_makes_models_anew(
+def test_a_newer_converter_converts_models_again(
     tmp_path: Path, joint_folder: Path, made: "list[tuple[Any, ...]]"
 ) -> None:
     settings = Settings(cache_dir=str(tmp_path))
@@ -110,7 +110,7 @@ def test_a_folder_without_a_model_does_not_hide_a_hub_id(
     assert message.endswith("no such repository (the folder owner/name has no model in it)")
 
 
-def test_a_stored_model_that_vanishes_is_made_anew(
+def test_a_stored_model_that_vanishes_is_converted_again(
     tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = Settings(cache_dir=str(tmp_path))

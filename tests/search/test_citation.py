@@ -271,3 +271,18 @@ def test_an_id_of_two_passages_is_proved_if_either_is(tmp_path: Path) -> None:
     for path in (row, file):
         path.unlink()
     assert index.verify_citation(fox.id).status == "gone"
+
+
+def test_a_part_of_a_passage_has_a_line_of_its_own(tmp_path: Path) -> None:
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "a.txt").write_text("The fox is red.\nThe dog barks.\nThe cat sleeps.")
+    index = make_index(tmp_path / "index", docs)
+    hit = hit_of(index, "fox red")
+    at, cited = hit.text.index("The cat"), hit.citation
+    assert cited is not None and cited.line == 1
+    citation = replace(cited, start=cited.start + at, line=3)
+    part = replace(hit, text=hit.text[at:], citation=citation)
+    assert index.verify_citation(part).status == "verified"
+    verdict = index.verify_citation(replace(part, citation=replace(citation, line=1)))
+    assert verdict.status == "unverified" and "its line is 3 and not 1" in verdict.detail

@@ -71,7 +71,9 @@ def test_documents_behind_a_crowd_of_passages_are_there(folder: Path) -> None:
     assert len(set(documents(ranking))) == 3
     few = index.search("fox", 3, 3, mode="lexical", rerank=False, collapse="document")
     assert documents(few) == ["long.md"]
-    assert few.receipt.notes == ("the 3 candidates are of 1 document: a larger depth has more",)
+    assert few.receipt.notes == ("the 3 hits are of 1 document: a larger depth may have more",)
+    every = index.search("fox", 9, mode="lexical", rerank=False, collapse="document")
+    assert len(every) == 4 and every.receipt.notes == (), "no depth has more"
 
 
 def test_asearch_and_its_first_stage_are_collapsed_too(folder: Path) -> None:
@@ -97,18 +99,20 @@ def test_a_context_of_documents_still_grows(folder: Path) -> None:
 
 
 def test_hits_without_a_citation_are_documents_of_their_own() -> None:
-    ranking = collapsed(ranked(hit("a"), hit("a"), cited("b", "s3://b"), cited("c", "s3://b")), 9)
+    four = ranked(hit("a"), hit("a"), cited("b", "s3://b"), cited("c", "s3://b"))
+    ranking = collapsed(four, 9, 4)
     assert [entry.text for entry in ranking] == ["a", "a", "b"]
     assert ranking.receipt == replace(
         RECEIPT, depth=4, collapsed=1,
-        notes=("the 4 candidates are of 3 documents: a larger depth has more",),
+        notes=("the 4 hits are of 3 documents: a larger depth may have more",),
     )  # fmt: skip
 
 
 def test_nothing_is_noted_if_there_is_nothing_more() -> None:
     entries: list[Hit] = [cited("b", f"s3://{number}") for number in range(3)]
-    assert collapsed(ranked(*entries), 9).receipt.notes == ()
-    assert collapsed(ranked(*entries, entries[0]), 2).receipt.notes == ()
+    assert collapsed(ranked(*entries), 9, 3).receipt.notes == ()
+    assert collapsed(ranked(*entries, entries[0]), 2, 4).receipt.notes == ()
+    assert collapsed(ranked(*entries, entries[0]), 9, 5).receipt.notes == ()
 
 
 @pytest.mark.parametrize("value", ["page", True, 1, ""])

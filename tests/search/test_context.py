@@ -219,6 +219,13 @@ def test_equal_texts_are_there_once_and_the_source_names_the_others() -> None:
     ]  # fmt: skip
 
 
+def test_a_hit_that_is_there_twice_is_no_copy_in_another_document() -> None:
+    same = cited(OFFICE, URI)
+    context = pack(ranked(same, same), 1000)
+    (source,) = context.sources
+    assert context.same_text == 1 and source.same_text == ()
+
+
 def test_a_line_is_that_of_the_first_character_that_is_shown() -> None:
     best = "The manager approves vacation in two weeks."
     text = "The kitchen is clean.\n" * 40 + best

@@ -1,9 +1,11 @@
 """Proves the public Index: what it refuses, what it loads when, and that threads may share it."""
 
 import copy
+import os
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from resift.errors import (
     SourceError,
     StoreError,
 )
+from resift.index import publish
 from resift.search.index import Index
 from resift.settings import Settings
 from search.stand_ins import Backwards, Picky
@@ -207,6 +210,21 @@ def test_versions_are_listed_gone_back_to_and_cleaned(tmp_path: Path, docs: Path
     assert removed == [1, 2] and freed > 0
     assert [version.number for version in index.versions()] == [3]
     assert texts(index) == before
+
+
+def test_a_sync_deletes_versions_that_were_replaced_long_ago(
+    tmp_path: Path, docs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, numbers = index_at(tmp_path), []
+    for days in (40, 20, 0):
+        created = datetime.now(UTC) - timedelta(days)
+        monkeypatch.setattr(publish, "_now", created.isoformat)
+        (docs / "cat.md").write_text(f"The cat is {days} days old.")
+        number = index.sync(str(docs)).version
+        record = tmp_path / "index" / "versions" / f"{number:08}.json"
+        os.utime(record, (created.timestamp(), created.timestamp()))
+        numbers.append([version.number for version in index.versions()])
+    assert numbers == [[1], [1, 2], [2, 3]]
 
 
 @pytest.mark.parametrize(

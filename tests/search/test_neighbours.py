@@ -12,12 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index.shelf import passage
 from resift.errors import InputError, StoreError
+from resift.index.claims import citation_of
 from resift.index.table.ids import passage_id, split_id
 from resift.search.index import Index
 from resift.search.token_counts import count_tokens
 from resift.types import Citation, Context, ContextOrder, Hit, Ranking
-from search.hits import ranked
+from search.hits import cited, ranked
 from search.library import TOPICS, open_library, paragraph, write_documents
 
 
@@ -123,6 +125,17 @@ def test_growth_is_in_turn_and_best_first(index: Index) -> None:
     assert sizes[-1][0] > 3 and sizes[-1][1] == 3
 
 
+def test_a_hit_grows_after_and_before_it_in_turn(index: Index) -> None:
+    ranking = search(index, "lighthouse part 2", 20)
+    hit = next(hit for hit in ranking if "lighthouse of part 2 " in hit.text)
+    around: dict[tuple[int, int], None] = {}
+    for most in range(300, 2_000, 40):
+        (source,) = replace(ranking, hits=(hit,)).context(most).sources
+        before = source.passages.index(hit.id)
+        around[before, len(source.passages) - before - 1] = None
+    assert list(around)[:4] == [(0, 0), (0, 1), (1, 1), (1, 2)]
+
+
 def with_scores(ranking: Ranking, *scores: float | None) -> Ranking:
     """The ranking as a reranker with these scores would give it."""
     hits = [replace(hit, score=score) for hit, score in zip(ranking, scores, strict=True)]
@@ -158,7 +171,7 @@ def test_only_passages_round_hits_that_grow_are_read(index: Index) -> None:
     with_scores(ranking, 0.9, 0.01).context(10_000)
     names = [id_.rpartition("#")[0] for id_ in noting.ids]
     strong, weak = (names.count(hit.id.rpartition("#")[0]) for hit in hits)
-    assert strong > 5 and weak == 1
+    assert strong > 5 and weak == 1 and noting.reads == 1
 
 
 def test_a_weak_hit_that_a_better_one_has_grown_to_grows_with_it(index: Index) -> None:
@@ -175,15 +188,38 @@ def test_a_weak_hit_that_a_better_one_has_grown_to_grows_with_it(index: Index) -
 
 
 class Noting:
-    """Notes the ids of the passages that are read."""
+    """Notes the ids of the passages that are read, and how often any are."""
 
     def __init__(self, reader: Any) -> None:
-        self.reader, self.ids = reader, list[str]()
+        self.reader, self.ids, self.reads = reader, list[str](), 0
 
     def read(self, ids: Sequence[str]) -> Sequence[Any]:
         self.ids += ids
+        self.reads += 1
         passages: Sequence[Any] = self.reader.read(ids)
         return passages
+
+
+def test_a_hit_that_did_not_fit_is_not_left_out_if_a_better_one_grows_to_it() -> None:
+    """Its line above alone would take the room that is left."""
+    texts = ("The keel is long.", "The mast is high.")
+    rows = [passage("s3://b/a", text, n, 2, start=20 * n, end=20 * n + 17, after="\n\n\n")
+            for n, text in enumerate(texts)]  # fmt: skip
+    hits = [cited(row.text, "s3://b/a", row.start, heading=row.heading, page=row.page)
+            for row in rows]  # fmt: skip
+
+    class Reader:
+        def read(self, ids: Sequence[str]) -> Sequence[Any]:
+            return [row for row in rows if row.id in ids]
+
+    ids = [replace(hit, id=row.id, citation=citation_of(row))
+           for hit, row in zip(hits, rows, strict=True)]  # fmt: skip
+    ranking = replace(ranked(*ids), neighbours=Reader())
+    whole = ranking.context(1_000)
+    for per_document in (None, 1):
+        context = ranking.context(whole.tokens, per_document=per_document)
+        assert context.sources[0].passages == (rows[0].id, rows[1].id)
+        assert context.left_out == context.over_limit == 0
 
 
 def test_every_hit_gets_its_text_before_any_hit_grows(index: Index) -> None:
@@ -311,6 +347,8 @@ def test_a_passage_with_those_around_it_is_one_range(index: Index) -> None:
     assert wide is not None and wide.citation is not None and hit.citation is not None
     assert hit.text in wide.text and wide.id == hit.id
     assert wide.citation.start < hit.citation.start < hit.citation.end < wide.citation.end
+    alone = index.passage(hit.id)
+    assert alone is not None and alone.precomputed and not wide.precomputed
     assert index.verify_citation(wide).status == "verified"
 
 

@@ -13,7 +13,7 @@ from index.shelf import Shelf
 from resift.errors import RuntimeFailure
 from resift.index.storage.location import locate
 from resift.index.table.dataset import open_table
-from resift.index.table.snapshot import Snapshot
+from resift.index.table.snapshot import Scored, Snapshot, View
 from resift.search.fusion import fuse
 from resift.search.index import Index
 from resift.search.options import MODES, Mode, SearchOptions
@@ -78,6 +78,33 @@ def test_each_mode_uses_and_times_its_retrievers(
     assert (sorted(timed), total) == (sorted(stages), "total")
     assert len(ranking) == count
     assert names(ranking)[0] == "cat"
+
+
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        (SearchOptions(top_n=5, depth=20), [60, 60]),
+        (SearchOptions(top_n=30, depth=20), [90, 90]),
+        (SearchOptions(top_n=5, depth=500), [1000, 1000]),
+        (SearchOptions(top_n=5, depth=20, mode="lexical"), [20]),
+        (SearchOptions(top_n=5, depth=20, mode="dense"), [20]),
+        (SearchOptions(top_n=5, depth=20, where="doc_id in ('cat.txt', 'dog.txt')"), [2, 2]),
+    ],
+)
+def test_each_of_two_retrievers_looks_three_times_as_deep_at_most_at_all_that_there_is(
+    snapshot: Snapshot, options: SearchOptions, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def none(view: View, query: object, k: int, allowed: object = None) -> Scored:
+        asked.append(k)
+        return []
+
+    monkeypatch.setattr(View, "lexical", none)
+    monkeypatch.setattr(View, "dense", none)
+    monkeypatch.setattr(View, "__len__", lambda view: 1000)
+    first_stage(snapshot, "cat", options)
+    assert asked == counts
 
 
 def test_a_query_is_embedded_as_one_and_not_as_a_passage(snapshot: Snapshot) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from index.fakes import HashingEmbedder
 from resift import Index, Reranker
 from resift.serve.admission import Admission
 from resift.serve.service import Service
@@ -23,6 +24,19 @@ def served_index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     for name, text in DOCUMENTS.items():
         (folder / name).write_text(text)
     index = Index(tmp_path_factory.mktemp("index") / "handbook")
+    index.sync(str(folder))
+    return index
+
+
+@pytest.fixture(scope="session")
+def index_of_sections(tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """An index of two documents: one has three passages."""
+    folder = tmp_path_factory.mktemp("sections")
+    (folder / "long.md").write_text(
+        "# One\n\nThe cat sleeps.\n\n# Two\n\nThe cat eats.\n\n# Three\n\nThe cat runs.\n"
+    )
+    (folder / "short.md").write_text("The cat is red.")
+    index = Index(tmp_path_factory.mktemp("index") / "sections", embedder=HashingEmbedder())
     index.sync(str(folder))
     return index
 

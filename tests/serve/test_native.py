@@ -10,10 +10,12 @@ import pytest
 
 from resift import Index, Reranker
 from resift.errors import Overloaded
+from resift.serve.admission import Admission
 from resift.serve.app import create_app
 from resift.serve.dialect import read_json
 from resift.serve.options import ServeOptions
 from resift.serve.service import Service
+from serve.running import running
 
 DOCUMENTS = ["The office is closed.", "Choose Settings and press Reset password.", "Salted hashes."]
 
@@ -21,6 +23,14 @@ DOCUMENTS = ["The office is closed.", "Choose Settings and press Reset password.
 @pytest.fixture
 def client(server: str) -> Any:
     with httpx2.Client(base_url=server, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def cats(in_one_runtime: Reranker, index_of_sections: Index) -> Any:
+    """A client of a server whose index has a document of several passages."""
+    service = Service({"bundled": in_one_runtime}, {"cats": index_of_sections}, Admission())
+    with running(service) as url, httpx2.Client(base_url=url, timeout=60) as client:
         yield client
 
 
@@ -121,13 +131,24 @@ def test_a_search_packs_a_context_with_citations(client: Any) -> None:
     assert context["sources"][0]["citation"]["uri"].endswith("vacation.md")
 
 
-def test_a_search_is_collapsed_to_documents(client: Any) -> None:
-    body = {"query": "who approves vacation", "collapse": "document"}
-    answer = client.post("/v1/search", json=body).json()
-    uris = [hit["citation"]["uri"] for hit in answer["hits"]]
-    assert len(set(uris)) == len(uris) > 1
-    assert answer["receipt"]["collapsed"] == 3 - len(uris)
-    assert client.post("/v1/search", json=body | {"collapse": "page"}).status_code == 422
+def test_a_search_is_collapsed_to_documents(cats: Any) -> None:
+    body = {"query": "cat", "collapse": "document"}
+    result = cats.post("/v1/search", json=body).json()
+    assert len({hit["citation"]["uri"] for hit in result["hits"]}) == len(result["hits"]) == 2
+    assert result["receipt"]["collapsed"] == 2
+    assert cats.post("/v1/search", json=body | {"collapse": "page"}).status_code == 422
+
+
+def test_a_passage_is_read_with_those_around_it(cats: Any) -> None:
+    hits = cats.post("/v1/search", json={"query": "the cat eats", "rerank": False}).json()["hits"]
+    (id_,) = (hit["id"] for hit in hits if "eats" in hit["text"])
+    texts = [
+        cats.get(f"/v1/passages/{quote(id_)}", params=params).json()["text"]
+        for params in ({}, {"before": 1}, {"after": 1})
+    ]
+    shown = [[word for word in ("sleeps", "eats", "runs") if word in text] for text in texts]
+    assert shown == [["eats"], ["sleeps", "eats"], ["eats", "runs"]]
+    assert cats.get(f"/v1/passages/{quote(id_)}?before=-1").status_code == 422
 
 
 def events(text: str) -> list[tuple[str, Any]]:
@@ -155,9 +176,6 @@ def test_a_passage_by_the_id_of_a_hit(client: Any) -> None:
     hit = client.post("/v1/search", json={"query": "vacation"}).json()["hits"][0]
     passage = client.get(f"/v1/passages/{quote(hit['id'])}").json()
     assert passage["text"] == hit["text"] and passage["uri"] == hit["citation"]["uri"]
-    wide = client.get(f"/v1/passages/{quote(hit['id'])}", params={"after": 2}).json()
-    assert wide["text"].startswith(passage["text"]) and wide["start"] == passage["start"]
-    assert client.get(f"/v1/passages/{quote(hit['id'])}?before=-1").status_code == 422
     missing = client.get("/v1/passages/no/such?id=1")
     assert missing.status_code == 404 and missing.json()["error"]["kind"] == "not_found"
 

@@ -134,23 +134,24 @@ def test_indexes_that_cannot_be_opened_are_named_and_tried_again(
 
 
 def test_a_search_without_room_for_reranking_has_the_order_of_the_first_stage(
-    in_one_runtime: Reranker, served_index: Index
+    in_one_runtime: Reranker, index_of_sections: Index
 ) -> None:
     service = Service(
-        {"bundled": in_one_runtime}, {"handbook": served_index}, Admission(max_tokens=1_000)
+        {"bundled": in_one_runtime}, {"cats": index_of_sections}, Admission(max_tokens=1_000)
     )
 
     async def search() -> Ranking:
         with service.admission.admit(500):
-            return await service.search("vacation", min_score=0.1, top_n=2)
+            return await service.search("cat", min_score=0.1, top_n=2, collapse="document")
 
     ranking = asyncio.run(search())
     assert [hit.status for hit in ranking] == ["not_reranked"] * 2
+    assert ranking.receipt.collapsed == 2, "options of the first stage apply"
     assert ranking.receipt.partial
     assert "the reranker is overloaded: 500 tokens are waiting" in (ranking.receipt.reason or "")
 
     async def refused() -> None:
         with service.admission.admit(1_000), pytest.raises(Overloaded):
-            await service.search("vacation")
+            await service.search("cat")
 
     asyncio.run(refused())

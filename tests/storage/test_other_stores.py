@@ -328,7 +328,7 @@ class NoIdentity(Identity):
 
 
 def test_azure_accepts_the_tokens_of_an_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.index.storage.az_access._CACHED_S", 1e-9)
+    monkeypatch.setattr("resift.index.storage.lookups.CACHED_S", 1e-9)
     with running(peer := AzurePeer()):
         bucket = peer.new_bucket()
         storage = StorageSettings(az=AzSettings(ACCOUNT, endpoint=peer.endpoint))
@@ -357,7 +357,7 @@ def test_a_long_sync_renews_the_token_that_lance_has(monkeypatch: pytest.MonkeyP
             return SimpleNamespace(token=token, expires_on=time.time() + 3600)
 
     monkeypatch.setattr("resift.index.table.store._RENEW_AFTER_S", -1.0)
-    monkeypatch.setattr("resift.index.storage.az_access._CACHED_S", 1e-9)
+    monkeypatch.setattr("resift.index.storage.lookups.CACHED_S", 1e-9)
     module = SimpleNamespace(DefaultAzureCredential=Renewed)
     monkeypatch.setitem(sys.modules, "azure.identity", module)
     with running(peer := AzurePeer()):

@@ -65,7 +65,7 @@ def test_a_page_is_not_a_listing() -> None:
         with pytest.raises(SourceError) as refused:
             open_source(f"{site.url}/docs/page", StorageSettings()).list()
     message = str(refused.value)
-    assert message.startswith(f"{site.url}/docs/page: the answer is not a listing of a bucket")
+    assert message.startswith(f"{site.url}/docs/page: the response is not a listing of a bucket")
     assert "not of a web page" in message and "AWS" not in message
 
 

@@ -191,6 +191,11 @@ def test_a_table_of_another_kind_is_refused() -> None:
             StorageSettings(by_uri=by_uri)
 
 
+def test_two_tables_for_one_uri_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r'^storage\."S3://a/": a second table for s3://a'):
+        StorageSettings(by_uri={"s3://a": ANYBODY, "S3://a/": StorageSettings()})
+
+
 def test_an_object_of_a_citation_is_opened_by_the_table_of_its_prefix(
     server: Server, bucket: str
 ) -> None:

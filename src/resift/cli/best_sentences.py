@@ -5,7 +5,6 @@ Knows no terminal.
 
 import logging
 import math
-import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -30,26 +29,22 @@ _MAX_WEIGHT = 8  # of a word; its weight is its length, because long words are r
 _SHORT = 100  # characters; the length of a shorter sentence hardly counts
 
 
-def best_sentences(
-    ranking: Ranking, budget_ms: float | None = None
-) -> tuple[list[Span | None], float]:
-    """The best sentence of each hit, as a span of its text, and the milliseconds that took.
+def best_sentences(ranking: Ranking, budget_ms: float | None = None) -> list[Span | None]:
+    """The best sentence of each hit, as a span of its text.
 
     With a reranker it is the sentence that scores highest by itself, below the title; all are
     scored in one batch. Without it, without time for it, or if it fails, `best_sentence`.
     """
-    start = time.perf_counter()
-    by_words = [best_sentence(ranking.query, _text(hit)) for hit in ranking]
+    by_words = [best_sentence(ranking.query, text_of(hit)) for hit in ranking]
     if not isinstance(ranking.explainer, Occlusion) or (budget_ms is not None and budget_ms <= 0):
-        return by_words, (time.perf_counter() - start) * 1000
+        return by_words
     choices = _all_choices(ranking)
     try:
         scored = ranking.explainer.best_spans(ranking.query, choices, budget_ms)
     except ResiftError as error:  # the ranking itself is complete
         _LOG.warning("the reranker failed; words choose the best sentences: %s", error)
         scored = [None] * len(choices)
-    best = [span or other for span, other in zip(scored, by_words, strict=True)]
-    return best, (time.perf_counter() - start) * 1000
+    return [span or other for span, other in zip(scored, by_words, strict=True)]
 
 
 def best_sentence(query: str, text: str) -> Span | None:
@@ -105,6 +100,6 @@ def _weights(query: str, text: str, spans: Sequence[Span]) -> list[float]:
     ]
 
 
-def _text(hit: Hit) -> str:
+def text_of(hit: Hit) -> str:
     """The text; empty for a candidate whose text is not a string."""
     return hit.text if isinstance(hit.text, str) else ""

@@ -1,13 +1,12 @@
 """Print the context of a ranking: its text, or JSON with its sources."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from resift.cli import as_json
 from resift.cli.output import print_json, print_line, print_note, print_status
-from resift.cli.ranking import receipt_line
+from resift.cli.ranking import RankingFormat, receipt_line
 from resift.errors import InputError
 from resift.plain_json import plain
 from resift.types import Context, Ranking
@@ -30,34 +29,24 @@ Tokenizer = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class ContextFormat:
-    """How many tokens a context has, by which tokenizer, and whether it is printed as JSON.
-
-    Raises `InputError` for options that exclude each other.
-    """
-
-    tokens: int | None = None
-    tokenizer: str | None = None
-    as_json: bool = False
-    as_lines: bool = False
-    explain: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.tokens is None:
-            if self.tokenizer is not None:
-                raise InputError("--tokenizer: has no effect without --context; leave it out")
-        elif self.tokens < 1:
-            raise InputError(f"--context {self.tokens}: expected a number of tokens from 1")
-        elif self.as_lines or self.explain is not None:
-            other = "--jsonl" if self.as_lines else "--explain"
-            raise InputError(f"--context and {other}: expected one of them; leave one out")
+def check_context(tokens: int | None, tokenizer: str | None, output: RankingFormat) -> None:
+    """Raise `InputError` for options that exclude each other, before anything is searched."""
+    if tokens is None:
+        if tokenizer is not None:
+            raise InputError("--tokenizer: has no effect without --context; leave it out")
+    elif tokens < 1:
+        raise InputError(f"--context {tokens}: expected a number of tokens from 1")
+    elif output.as_lines or output.explain is not None:
+        other = "--jsonl" if output.as_lines else "--explain"
+        raise InputError(f"--context and {other}: expected one of them; leave one out")
 
 
-def print_context(ranking: Ranking, output: ContextFormat) -> None:
+def print_context(
+    ranking: Ranking, tokens: int, tokenizer: str | None, *, is_json: bool = False
+) -> None:
     """Print the context of a ranking on stdout, and its receipt on stderr."""
-    context = ranking.context(output.tokens or 0, tokenizer=output.tokenizer)
-    if output.as_json:
+    context = ranking.context(tokens, tokenizer=tokenizer)
+    if is_json:
         print_json({**as_json.document(ranking), "context": plain(context)})
     elif context.text:
         for line in context.text.split("\n"):

@@ -38,7 +38,7 @@ SERVICES = (
 ).split()
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 MIN_WORDS = 5  # excludes texts such as "(no documentation)"
-_LONG = "Now all {} judged questions are asked, which takes about a minute …"
+_LONG = "Now all {} judged questions are asked, which may take a minute …"
 _COMMANDS = """\
 Ask these documents, or yours, in a folder or a bucket:
 
@@ -97,7 +97,7 @@ def _written(documents: Path, folder: Path) -> int:
 
 @contextmanager
 def _damage_told(index_folder: Path) -> Iterator[None]:
-    """Say what to delete if the index cannot be used; the demo makes it anew."""
+    """Say what to delete if the index cannot be used; the demo builds it again."""
     try:
         yield
     except IndexBusy:
@@ -141,7 +141,7 @@ def _show_questions(index: "Index", judged: Sequence[Question]) -> None:
 
 
 def _print(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True)
+    console.print(text, soft_wrap=True)
 
 
 def write_documents(folder: Path) -> int:

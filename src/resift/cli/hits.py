@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.style import Style
 from rich.text import Text
 
+from resift.cli.best_sentences import text_of
 from resift.cli.hit_files import file_link, has_hyperlinks, line_of, local_file, location
 from resift.cli.marks import LANGUAGE, QueryWords
 from resift.cli.output import console, printable, snippet
@@ -60,7 +61,7 @@ def _title(hit: Hit, words: QueryWords) -> Text:
 
 def _excerpt(hit: Hit, span: Span | None, words: QueryWords) -> Text:
     """The best sentence, and dimmed what stands round it; or the beginning of the text."""
-    text = hit.text if isinstance(hit.text, str) else ""
+    text = text_of(hit)
     if span is None:
         return _marked(snippet(text, MAX_PASSAGE), words)
     start, end = _from_first_word(text, span, words)
@@ -72,7 +73,7 @@ def _excerpt(hit: Hit, span: Span | None, words: QueryWords) -> Text:
 
 
 def _from_first_word(text: str, span: Span, words: QueryWords) -> Span:
-    """The span; of a sentence too long to print, from shortly before its first word of the query.
+    """The span; of a sentence too long to print, from its first word of the query.
 
     Nothing changes if that word is near its beginning.
     """

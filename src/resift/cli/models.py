@@ -187,7 +187,7 @@ def _print_stored(stored: "list[StoredModel]") -> None:
 def _agreement(model: "StoredModel") -> str:
     """How int8 agrees with float32, in a few words."""
     if model.manifest is None:
-        return "broken: is made anew"
+        return "broken: is converted again"
     report = model.manifest.report
     if report is None:
         return "float32" if "float32" in model.manifest.quantisation else "not measured"

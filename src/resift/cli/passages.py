@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from resift.cli.best_sentences import best_sentence
+from resift.cli.best_sentences import best_sentence, text_of
 from resift.cli.output import printable, snippet
 from resift.types import Hit
 
@@ -17,7 +17,7 @@ def passage(query: str, hit: Hit) -> Text:
     title = snippet(str(hit.title or ""), MAX_PATH)
     if title:
         text.append(title, "underline").append("\n")
-    text.append_text(_excerpt(query, hit.text if isinstance(hit.text, str) else ""))
+    text.append_text(_excerpt(query, text_of(hit)))
     source = cited_at(hit)
     return text.append(f"\n{source}", "dim") if source else text
 

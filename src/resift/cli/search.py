@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resift.cli import options
-from resift.cli.context import ContextFormat, ContextTokens, Tokenizer, print_context
+from resift.cli.context import ContextTokens, Tokenizer, check_context, print_context
 from resift.cli.hit_files import check_open, open_hit
 from resift.cli.marks import LANGUAGE
 from resift.cli.output import plain_warnings, waiting
@@ -73,7 +73,7 @@ def search(
         )
     output = RankingFormat(as_json, as_lines, explain, budget_ms)
     check_open(open_rank)
-    packed = ContextFormat(context, tokenizer, as_json, as_lines, explain)
+    check_context(context, tokenizer, output)
     index = Index(uri, version=version, settings=options.settings_with(model, calibration))
     with plain_warnings(), waiting("searching"):
         if checked_budget(budget_ms) is not None:
@@ -95,7 +95,7 @@ def search(
     if context is None:
         print_ranking(ranking, output, _language(index))
     else:
-        print_context(ranking, packed)
+        print_context(ranking, context, tokenizer, is_json=as_json)
     if open_rank is not None:
         open_hit(ranking, open_rank)
 

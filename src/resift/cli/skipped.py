@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
 
-MAX_SKIPPED = 20  # names of skipped files that are printed
+_MAX_SKIPPED = 20  # names of skipped files that are printed
 _MAX_ALIKE = 3  # files with the same reason that are named; more are counted
 _MAX_KINDS = 12
 _LIST = "--list-skipped names them"
@@ -20,7 +20,7 @@ _LIST = "--list-skipped names them"
 def print_skipped(report: "SyncReport | SyncPlan", list_all: bool = False) -> None:
     """Print the skipped files and their reasons on stderr, or with `list_all` every one of them."""
     lines = [*_lines(report, list_all)]
-    shown = lines if list_all else lines[:MAX_SKIPPED]
+    shown = lines if list_all else lines[:_MAX_SKIPPED]
     for line in shown:
         print_status(line)
     if len(lines) > len(shown):
@@ -63,20 +63,23 @@ def _kinds(passed_over: Mapping[str, int]) -> str:
 
     files = {kind: n for kind, n in passed_over.items() if kind not in FOLDER_KINDS}
     folders = {kind: n for kind, n in passed_over.items() if kind in FOLDER_KINDS}
-    total = sum(files.values())
-    texts = [f"{total:,} {'file' if total == 1 else 'files'} of kinds that are not read"] * bool(
-        files
-    )
-    texts += ["folders that are not read"] * bool(folders)
-    listed = [_counts(kinds) for kinds in (files, folders) if kinds]
-    return "; ".join(f"{text}: {counts}" for text, counts in zip(texts, listed, strict=True))
+    texts = []
+    if files:
+        total = sum(files.values())
+        noun = "file" if total == 1 else "files"
+        texts.append(f"{total:,} {noun} of kinds that are not read: {_counts(files)}")
+    if folders:
+        texts.append(f"folders that are not read: {_counts(folders)}")
+    return "; ".join(texts)
 
 
 def _counts(kinds: Mapping[str, int]) -> str:
     ordered = sorted(kinds.items(), key=lambda entry: (-entry[1], entry[0]))
     texts = [f"{kind} {count:,}" for kind, count in ordered[:_MAX_KINDS]]
     others = len(ordered) - len(texts)
-    return ", ".join([*texts, *([f"{others:,} other kinds"] if others else [])])
+    if others:
+        texts.append(f"{others:,} other {'kind' if others == 1 else 'kinds'}")
+    return ", ".join(texts)
 
 
 def _reason(kind: str) -> str:

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C for verbs that run until they are told to end."""
+"""SIGTERM and Ctrl-C for verbs that run until a signal ends them."""
 
 import os
 import signal

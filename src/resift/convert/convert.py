@@ -21,13 +21,13 @@ from resift.convert.exits import measure_exits, stage_layers
 from resift.convert.export import Export, Stages, open_export, with_exits, write_stages
 from resift.convert.modules import is_bi_encoder
 from resift.convert.output import (
-    FLOAT32,
     Conversion,
     Parity,
     check_new_folder,
     finish,
     new_manifest,
     spread_out,
+    with_report,
 )
 from resift.errors import InputError, ModelError
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
@@ -150,13 +150,7 @@ def _named(folder: Path, name: str) -> Iterator[None]:
 def _manifest(export: Export, stages: Stages, name: str) -> Manifest:
     names, limit = [file.name for file in export.files], export.source.max_tokens
     manifest = new_manifest("cross_encoder", name, export.artifact, names, limit, stages.is_int8)
-    if stages.report is not None and not stages.is_int8:
-        manifest = replace(manifest, quantisation=f"{FLOAT32}, as int8 is not close enough to it")
-    return replace(
-        manifest,
-        query_prompt=export.source.query_prompt,
-        report=stages.report,
-    )
+    return with_report(replace(manifest, query_prompt=export.source.query_prompt), stages.report)
 
 
 def _with_measured_exits(

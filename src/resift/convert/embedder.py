@@ -16,10 +16,10 @@ from resift.convert.calibration_text import CalibrationTexts
 from resift.convert.check import described
 from resift.convert.embedder_check import EmbedderTexts, Int8Encoder, known_texts
 from resift.convert.graph import save_graph
-from resift.convert.output import FLOAT32, Conversion, Parity, finish, new_manifest
+from resift.convert.output import Conversion, Parity, finish, new_manifest, with_report
 from resift.convert.stages import vector_graph
 from resift.errors import ModelError, ParityError
-from resift.rerank.artifact import TOKENIZER, Agreement, Manifest
+from resift.rerank.artifact import TOKENIZER, Manifest
 from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens, load_tokenizer
@@ -70,13 +70,13 @@ def convert_embedder(
             encoder = Int8Encoder(source, tokens, known, work)
             report = encoder.write(exact, folder / ENCODER)
             _log.info("%s: %s", name, described(report))
-        if report is not None and report.is_int8:
+        if is_int8 := report is not None and report.is_int8:
             vectors = _held_out(
                 source, Encoder(tokens, open_session(folder / ENCODER)), known, name
             )
-        manifest = replace(_manifest(source, name, folder, report), revision=revision)
+        manifest = replace(_manifest(source, name, folder, is_int8), revision=revision)
+        manifest = with_report(manifest, report)
         parity = Parity(known.held_out, _pair_cosines(vectors), _pair_cosines(expected))
-        is_int8 = report is not None and report.is_int8
         conversion = finish(manifest, parity, folder, out, int8=is_int8)
     cosines = (vectors * expected).sum(axis=1)
     similarity = (float(cosines.mean()), float(cosines.min()))
@@ -94,18 +94,13 @@ def _check_prompts(source: BiEncoder, tokens: Tokens, name: str) -> None:
             )
 
 
-def _manifest(source: BiEncoder, name: str, folder: Path, report: Agreement | None) -> Manifest:
-    is_int8 = report is not None and report.is_int8
+def _manifest(source: BiEncoder, name: str, folder: Path, is_int8: bool) -> Manifest:
     limit = source.encoder.max_tokens
-    manifest = new_manifest("embedder", name, folder, [ENCODER], limit, is_int8)
-    if report is not None and not is_int8:
-        manifest = replace(manifest, quantisation=f"{FLOAT32}, as int8 is not close enough to it")
     return replace(
-        manifest,
+        new_manifest("embedder", name, folder, [ENCODER], limit, is_int8),
         pooling=source.pooling,
         query_prompt=source.query_prompt,
         passage_prompt=source.passage_prompt,
-        report=report,
     )
 
 

@@ -129,9 +129,7 @@ def _convert(model: _Wanted, folder: Path, target: Path, revision: str | None) -
     start = time.perf_counter()
     check_replaceable(target)
     if target.exists():
-        _log.warning("%s: is broken; making it anew", target)
-
-    options = {"is_embedder": True} if model.use == "embedder" else {}
+        _log.warning("%s: is broken; converting it again", target)
 
     def write(out: Path) -> None:
         model.convert(
@@ -141,7 +139,7 @@ def _convert(model: _Wanted, folder: Path, target: Path, revision: str | None) -
             revision=revision,
             label=model.label,
             work=out.parent,
-            **options,
+            is_embedder=model.use == "embedder",
         )
 
     _log.info("%s: converting", name)

@@ -38,10 +38,9 @@ Numbers = NDArray[np.float64]
 class Conversion:
     """The largest difference of logits, or an embedder's cosines, from those in float32.
 
-    `report` is the check of int8, None for float32 and for an embedder. `explained` has for each
-    exit the share of the final logits' variance within a query that it explains on held-out pairs.
-    `similarity` has for an embedder the mean and the lowest cosine between its vectors and those in
-    float32.
+    `report` is the check of int8, None if there was none. `explained` has for each exit the share
+    of the final logits' variance within a query that it explains on held-out pairs. `similarity`
+    has for an embedder the mean and the lowest cosine between its vectors and those in float32.
     """
 
     quantisation: str
@@ -109,6 +108,13 @@ def new_manifest(
         files={file.name: sha256(file) for file in sorted(folder.iterdir())},
         made_with={name: version(name) for name in ("onnx", "openvino")},
     )
+
+
+def with_report(manifest: Manifest, report: Agreement | None) -> Manifest:
+    """The manifest with the check of int8, which may have left the weights in float32."""
+    if report is not None and not report.is_int8:
+        manifest = replace(manifest, quantisation=f"{FLOAT32}, as int8 is not close enough to it")
+    return replace(manifest, report=report)
 
 
 def finish(

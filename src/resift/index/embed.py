@@ -97,7 +97,7 @@ def recorded_embedder(recorded: str, name: str | None) -> str | None:
 
 
 def is_unpinned(name: str) -> bool:
-    """Whether a name is that of a hub model at no commit, if it is no folder's."""
+    """Whether a name is that of a hub model without a revision, if it is no folder's."""
     return "/" in name and not name.lower().startswith(_URLS) and "@" not in name
 
 

@@ -18,7 +18,7 @@ from resift.extras import require
 from resift.files import reason
 from resift.index.sources.listing import is_part_of_index, is_table
 from resift.index.sources.patterns import ALL, Globs
-from resift.index.sources.source import is_document
+from resift.index.sources.source import is_document, is_hidden
 from resift.index.storage.location import TABLE, Location
 
 LIST_EVERY_S = 600.0
@@ -74,7 +74,7 @@ class FolderWatch:
         self._node: tuple[int, int] | None = None
         self._folders: set[str] = set()
         self._has_new_folders = False
-        self._told: str | None = None
+        self._last_warning: str | None = None
         if is_network_drive(self._root):
             self._poll("it is on a network drive, where other machines' changes are not reported")
 
@@ -131,12 +131,12 @@ class FolderWatch:
     def _poll(self, why: str) -> None:
         """List the folder more often, and say why, once."""
         self._every_s = self._poll_s
-        if why != self._told:
+        if why != self._last_warning:
             _log.warning(
                 "%s: cannot rely on reported changes: %s; it is listed every %g s",
                 self._root, why, self._every_s,
             )  # fmt: skip
-        self._told = why
+        self._last_warning = why
 
     def _has_changed(self, stop: threading.Event) -> bool:
         """Wait a moment for changes; return whether some matter to the index."""
@@ -179,7 +179,7 @@ class FolderWatch:
         if self._only is not None:
             return key == self._only
         parts = key.split("/")
-        if key != "." and any(_is_ignored(part) for part in parts):
+        if any(_is_ignored(part) for part in parts):
             return False
         if is_document(key, globs):
             return globs.match(key) and not self._is_in_index(changed)
@@ -201,7 +201,7 @@ class FolderWatch:
 def is_network_drive(path: Path, mounts: Path = _MOUNTS) -> bool:
     """Whether a path is on a file system that other machines can change.
 
-    `mounts` is the system's list of mounts; without one the answer is False.
+    `mounts` is the system's list of mounts; without one the result is False.
     """
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -231,7 +231,7 @@ def _problem(error: Exception) -> str:
 
 
 def _is_ignored(part: str) -> bool:
-    return part.startswith(".") or is_table(part)
+    return is_hidden(part) or is_table(part)
 
 
 def _node(path: Path) -> tuple[int, int] | None:

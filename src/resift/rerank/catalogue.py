@@ -109,14 +109,14 @@ class _Wanted:
         return artifact
 
     def open(self) -> tuple[Artifact, ModelSource]:
-        """The stored artifact; a broken one, or one that was removed meanwhile, is made anew."""
+        """The stored artifact; one that is broken, or was removed meanwhile, is made again."""
         stored = self.stored()
         try:
             artifact = self.load(stored or self.make())
         except (ArtifactError, ModelNotFound) as error:
             if stored is None:
                 raise
-            _log.warning("%s; making it anew", error)
+            _log.warning("%s; converting it again", error)
             artifact = self.load(self.make())
         return artifact, self.source(artifact.folder)
 
@@ -138,7 +138,7 @@ def open_model(
 
     None or "bundled" is the bundled model; other names are folders and hub ids. A folder goes
     before a hub id of the same name, unless it has no file of a model. A stored artifact that is
-    broken, or that was removed meanwhile, is made anew. Raises `ModelError`, `InputError` and
+    broken, or that was removed meanwhile, is made again. Raises `ModelError`, `InputError` and
     `MissingExtra`.
     """
     wanted = _wanted(model, revision, label, settings, use)

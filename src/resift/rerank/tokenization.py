@@ -7,7 +7,6 @@ Knows no model and no runtime.
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from resift.rerank.batching import padded_length
 from resift.rerank.characters import next_border
 from resift.rerank.native import native
 from resift.rerank.text_tokens import SLICE, Reader, TextTokens, Wanted
+from resift.rerank.values import without_surrogates
 
 MIN_DOCUMENT_TOKENS = 16
 """A query that leaves less room for a document is refused."""
@@ -29,7 +29,6 @@ MIN_DOCUMENT_TOKENS = 16
 Ids = NDArray[np.int64]
 
 _MARKER = "\u2581"  # what SentencePiece puts before a word
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class Tokens:
             try:
                 return self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
             except TypeError:
-                text = _SURROGATES.sub("\ufffd", text)
+                text = without_surrogates(text)
                 return self._tokenizer.encode_batch([text], add_special_tokens=False)[0]
 
     def single(

@@ -6,9 +6,11 @@ plain Python types, so that they compare, pickle and print in the usual way.
 
 import math
 import operator
+import re
 
 import numpy as np
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _MISSING = ("NAType", "NaTType")  # pandas' types, which are not floats
 
 
@@ -64,6 +66,11 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def without_surrogates(text: str) -> str:
+    """A string of the same length with U+FFFD for lone surrogates."""
+    return _SURROGATES.sub("\ufffd", text)
 
 
 def is_missing(value: object) -> bool:

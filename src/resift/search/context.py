@@ -33,7 +33,7 @@ from resift.types import Citation, Context, ContextOrder, ContextSource, Hit, Ra
 _ORDERS: tuple[ContextOrder, ...] = ("rank", "document")
 _ABSTAINED = "no hit is relevant enough: the best score is below abstain_below"
 _TRIES = 40
-"""Each has less room, where tokens of texts do not add up. The first one nearly always fits."""
+"""Each has less room: tokens of texts may not add up."""
 
 
 def pack(
@@ -65,7 +65,7 @@ class _Selected:
     hits: list[Hit]
     same_text: dict[int, list[Citation]]
     repeated: int
-    over_limit: int
+    over_limit: list[Hit]
 
 
 def _selected(ranking: Ranking, per_document: int | None) -> _Selected:
@@ -74,7 +74,8 @@ def _selected(ranking: Ranking, per_document: int | None) -> _Selected:
     same_text: dict[int, list[Citation]] = {}
     by_text: dict[str, int] = {}
     of_documents: Tally[object] = Tally()
-    repeated = over_limit = 0
+    over_limit: list[Hit] = []
+    repeated = 0
     for hit in ranking:
         document, key = document_of(hit), key_of(hit.text)
         if not readable(hit.text).strip():
@@ -84,7 +85,7 @@ def _selected(ranking: Ranking, per_document: int | None) -> _Selected:
             if hit.citation is not None and hit.citation != hits[by_text[key]].citation:
                 same_text.setdefault(by_text[key], []).append(hit.citation)
         elif per_document and document and of_documents[document] >= per_document:
-            over_limit += 1
+            over_limit.append(hit)
         else:
             of_documents[document] += 1
             by_text[key] = len(hits)
@@ -177,9 +178,9 @@ class _Packing:
             text,
             tokens,
             tuple(self._source(number, piece) for number, piece in numbered),
-            sum(not any(_has(piece, hit) for piece in pieces) for hit in left_out),
+            _absent(left_out, pieces),
             self.selected.repeated,
-            self.selected.over_limit,
+            _absent(self.selected.over_limit, pieces),
             tuple(self.notes),
         )
 
@@ -213,12 +214,19 @@ class _Packing:
         )
 
 
+def _absent(hits: Sequence[Hit], pieces: Sequence[Piece]) -> int:
+    """How many hits without a piece of their own are not in one that has grown to them."""
+    return sum(not any(_has(piece, hit) for piece in pieces) for hit in hits)
+
+
 def _has(piece: Piece, hit: Hit) -> bool:
-    """Whether a piece has grown to a hit that had not fitted."""
+    cited = hit.citation
     return (
-        piece.document is not None
+        cited is not None
+        and piece.document is not None
         and piece.document == document_of(hit)
-        and (hit.id in piece.passages)
+        and piece.start <= cited.start
+        and cited.end <= piece.end
     )
 
 

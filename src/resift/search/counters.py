@@ -17,7 +17,7 @@ from resift.rerank.artifact import TOKENIZER
 from resift.rerank.catalogue import checked_hub_id, checked_name
 from resift.rerank.native import native
 from resift.rerank.tokenization import load_tokenizer
-from resift.rerank.values import number
+from resift.rerank.values import number, without_surrogates
 from resift.search.token_counts import Count, count_tokens
 
 _OPEN_TOKENIZERS = 4
@@ -108,9 +108,10 @@ def _open(name: str) -> Count:
     tokenizer: Any = load_tokenizer(_file(name))
 
     def count(text: str) -> int:
-        readable = text.encode("utf-8", "replace").decode("utf-8")  # without lone surrogates
         with native:
-            (encoding,) = tokenizer.encode_batch_fast([readable], add_special_tokens=False)
+            (encoding,) = tokenizer.encode_batch_fast(
+                [without_surrogates(text)], add_special_tokens=False
+            )
         return len(encoding)
 
     return count

@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from resift.rerank.values import without_surrogates
 from resift.search.snippets import snippet
 from resift.search.token_counts import MAX_CHARACTERS_PER_TOKEN, Count, count_tokens
 from resift.types import Citation, Hit
@@ -37,8 +38,6 @@ _LIKE_A_SOURCE = re.compile(
 
 DocumentKey = tuple[str, str, str | None]
 """The URI of an object, the id of a document in it, and the ETag."""
-
-_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def on_one_line(text: str) -> str:
 
 def readable(text: str) -> str:
     """A text of the same length, with spaces for control characters and U+FFFD for surrogates."""
-    return _SURROGATES.sub("\ufffd", _HIDDEN.sub(" ", text))
+    return without_surrogates(_HIDDEN.sub(" ", text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from resift.index.table.snapshot import Scored
 
+# Both were chosen on development collections and tested on others (LOG.md, 2026-11-26).
 DENSE_WEIGHT = 0.6
 """The share of dense retrieval in a fused score."""
 

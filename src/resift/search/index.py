@@ -31,19 +31,20 @@ from resift.rerank.options import checked_flag
 from resift.search.call import Clock, SearchCall
 from resift.search.components import ComponentLoader, Ranker
 from resift.search.maintenance import KEEP_DAYS, Maintenance, When
-from resift.search.neighbours import checked_number, checked_passage, neighbours, widened
+from resift.search.neighbours import neighbours, widened
 from resift.search.options import (
     Collapse,
     Mode,
     SearchOptions,
     check_component,
+    check_embedder,
     check_follow,
     check_sync,
     checked_citations,
     checked_count,
     checked_days,
-    checked_embedder,
     checked_mode,
+    checked_passage,
     checked_version,
 )
 from resift.search.retrieval import Retrieved, as_candidate, retrieve
@@ -92,7 +93,7 @@ class Index:
         self.uri = os.fspath(uri)
         self._version = None if version is None else checked_version("version", version)
         settings = None if settings is None else checked_settings(settings)
-        checked_embedder(embedder)
+        check_embedder(embedder)
         check_component("reranker", reranker, "rank", "Reranker(…)")
         choice = checked_choice(analyser, language)
         self._loader = ComponentLoader(
@@ -372,7 +373,8 @@ class Index:
         """
         if not isinstance(passage_id, str):
             raise InputError(f"passage_id={shown(passage_id)}: expected text")
-        before, after = checked_number("before", before), checked_number("after", after)
+        before = checked_count("before", before, least=0)
+        after = checked_count("after", after, least=0)
         return widened(self._read_passages, passage_id, before, after)
 
     def neighbours(
@@ -384,7 +386,8 @@ class Index:
         such passage, has it with another text, or has two with that id.
         """
         given = checked_passage(passage)
-        before, after = checked_number("before", before), checked_number("after", after)
+        before = checked_count("before", before, least=0)
+        after = checked_count("after", after, least=0)
         rows = neighbours(self._read_passages, given, before, after)
         return [as_candidate(row) for row in rows]
 

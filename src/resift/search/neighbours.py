@@ -9,7 +9,6 @@ from resift.index.claims import Cited, citation_of
 from resift.index.table.ids import following_ids, passage_id, split_id
 from resift.index.table.rows import Passage
 from resift.index.table.snapshot import Snapshot
-from resift.rerank.values import whole
 from resift.search.retrieval import as_candidate
 from resift.types import Candidate, Citation, Hit, PassageReader
 
@@ -58,12 +57,12 @@ class Passages:
     def of_hit(self, hit: Hit) -> Passage | None:
         """The passage of a hit; None if the index does not have it with this text."""
         rows = (row for row in self._rows.get(hit.id, ()) if row.text == hit.text)
-        return next((row for row in rows if hit.citation and is_cited(row, hit.citation)), None)
+        return next((row for row in rows if hit.citation and _is_cited(row, hit.citation)), None)
 
     def next_to(self, edge: Passage, step: Step) -> Passage | None:
         """The passage after `edge`, or before it; None at an end of the document."""
         id_ = next(following_ids(edge.id, step), "")
-        rows = (row for row in self._rows.get(id_, ()) if is_of_document(row, edge))
+        rows = (row for row in self._rows.get(id_, ()) if _is_of_document(row, edge))
         return next(rows, None)
 
     def has_read_next(self, edge: Passage, step: Step) -> bool:
@@ -131,9 +130,9 @@ def _around(
         ids = [passage_id(name, at) for at in range(start, min(start + _AT_ONCE, end))]
         batch = read(ids)
         rows += batch
-        if start > ordinal and len(batch) < len(ids):
+        if len(batch) < len(ids):
             break
-    centres = [row for row in rows if row.id == id_ and is_same(row, given)]
+    centres = [row for row in rows if row.id == id_ and _is_same(row, given)]
     if not centres:
         return [], None
     if isinstance(given, str) and len(centres) > 1:
@@ -143,18 +142,16 @@ def _around(
             "citation says which"
         )
     centre = centres[0]
-    of_document = [row for row in rows if is_of_document(row, centre)]
+    of_document = [row for row in rows if _is_of_document(row, centre)]
     return sorted(of_document, key=lambda row: row.ordinal), centre
 
 
-def is_same(row: Passage, given: str | Cited) -> bool:
-    """Whether a passage of the index is the given one: the id, or the same text, if it is cited."""
-    if isinstance(given, str):
-        return row.id == given
-    return row.id == given.id and row.text == given.text and is_cited(row, given.citation)
+def _is_same(row: Passage, given: str | Cited) -> bool:
+    """Whether a passage with the given id is the given one: with the same text and citation."""
+    return isinstance(given, str) or (row.text == given.text and _is_cited(row, given.citation))
 
 
-def is_cited(row: Passage, citation: Citation | None) -> bool:
+def _is_cited(row: Passage, citation: Citation | None) -> bool:
     """Whether a passage is the one of a citation; also if there is no citation."""
     return citation is None or (
         (row.origin.uri, row.doc_id, row.origin.etag, row.start, row.end)
@@ -162,7 +159,7 @@ def is_cited(row: Passage, citation: Citation | None) -> bool:
     )
 
 
-def is_of_document(row: Passage, other: Passage) -> bool:
+def _is_of_document(row: Passage, other: Passage) -> bool:
     """Whether two passages are of one document in the same state."""
     return (row.origin.uri, row.origin.attempt, row.doc_id, row.row) == (
         other.origin.uri,
@@ -170,21 +167,6 @@ def is_of_document(row: Passage, other: Passage) -> bool:
         other.doc_id,
         other.row,
     )
-
-
-def checked_passage(given: object) -> str | Hit | Candidate:
-    """An id, a hit or a candidate. Raises `InputError` for anything else."""
-    if isinstance(given, str | Hit | Candidate):
-        return given
-    raise InputError(f"passage={shown(given)}: expected a hit, a candidate, or the id of one")
-
-
-def checked_number(name: str, value: object) -> int:
-    """How many passages. Raises `InputError` unless it is a whole number from 0."""
-    count = whole(value)
-    if count is None or count < 0:
-        raise InputError(f"{name}={shown(value)}: expected a whole number from 0")
-    return count
 
 
 def unique(ids: Iterable[str]) -> list[str]:

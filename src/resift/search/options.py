@@ -9,19 +9,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, SupportsIndex
 
 from resift.errors import InputError, shown
+from resift.index.claims import Cited
 from resift.index.source_options import SourceOptions
 from resift.index.table.where import Where, parse_where
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import RankOptions, checked_flag
 from resift.rerank.values import number, truth, whole
-from resift.types import DEPTH, Candidate, ContextSource, Hit, LongDocuments
+from resift.types import DEPTH, Candidate, Hit, LongDocuments
 
 Mode = Literal["hybrid", "dense", "lexical"]
 MODES: tuple[Mode, ...] = ("hybrid", "dense", "lexical")
 Collapse = Literal["document"]
 
 _A_VERSION = "the whole number of a version, from 1"
-_ONE_CITATION = (str, bytes, Hit, Candidate, ContextSource, Mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +123,11 @@ def _checked_collapse(collapse: object) -> Collapse | None:
     raise InputError(f"collapse={shown(collapse)}: expected document, or None")
 
 
-def checked_count(name: str, value: object, expected: str = "a whole number from 1") -> int:
-    """A whole number of any library, from 1."""
+def checked_count(name: str, value: object, expected: str = "", *, least: int = 1) -> int:
+    """A whole number of any library, from `least`."""
     count = whole(value)
-    if count is None or count < 1:
+    if count is None or count < least:
+        expected = expected or f"a whole number from {least}"
         raise InputError(f"{name}={shown(value)}: expected {expected}")
     return count
 
@@ -143,16 +144,14 @@ def check_component(name: str, component: object, method: str, setting: str) -> 
         )
 
 
-def checked_embedder(embedder: object) -> object:
-    """An embedder, its name, or None. Raises `InputError` for anything else."""
-    if isinstance(embedder, str):
-        if not embedder.strip():
-            raise InputError(
-                f"embedder={shown(embedder)}: expected a name such as intfloat/e5-small-v2, or None"
-            )
-        return embedder
-    check_component("embedder", embedder, "embed", "embedder='…'")
-    return embedder
+def check_embedder(embedder: object) -> None:
+    """Raise `InputError` unless it is an embedder, its name, or None."""
+    if not isinstance(embedder, str):
+        check_component("embedder", embedder, "embed", "embedder='…'")
+    elif not embedder.strip():
+        raise InputError(
+            f"embedder={shown(embedder)}: expected a name such as intfloat/e5-small-v2, or None"
+        )
 
 
 def check_sync(source_options: object, progress: object = None) -> None:
@@ -195,6 +194,13 @@ def checked_version(name: str, value: object) -> int:
     raise InputError(f"{name}={shown(value)}: expected {_A_VERSION}")
 
 
+def checked_passage(passage: object) -> str | Hit | Candidate:
+    """An id, a hit or a candidate."""
+    if isinstance(passage, str | Hit | Candidate):
+        return passage
+    raise InputError(f"passage={shown(passage)}: expected a hit, a candidate, or the id of one")
+
+
 def checked_days(name: str, value: object) -> float:
     """A time in days, from 0."""
     days = number(value)
@@ -205,7 +211,8 @@ def checked_days(name: str, value: object) -> float:
 
 def checked_citations(citations: object) -> list[Any]:
     """A list of hits, of sources of a context, or of ids."""
-    if not isinstance(citations, _ONE_CITATION) and isinstance(citations, Iterable):
+    is_single = isinstance(citations, str | bytes | Cited | Mapping)
+    if not is_single and isinstance(citations, Iterable):
         try:
             return list(citations)
         except TypeError:  # from an array without dimensions

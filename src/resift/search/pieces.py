@@ -4,7 +4,7 @@ A piece grows within its section: the heading and the page of its passages, so t
 has one heading and one page. Knows no model.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 
@@ -149,7 +149,7 @@ def _gap(left: Piece, right: Piece) -> str | None:
     if left.end == right.start:
         return ""
     edge = left.edges[1]
-    if edge is None or right.is_cut[0] or left.end + len(edge.after) != right.start:
+    if edge is None or left.end + len(edge.after) != right.start:
         return None
     return edge.after
 
@@ -165,14 +165,8 @@ def _join(left: Piece, gap: str, right: Piece) -> Piece:
         passages=unique([*left.passages, *right.passages]),
         is_cut=(left.is_cut[0], right.is_cut[1]),
         edges=(left.edges[0], right.edges[1]),
-        growing=_outer(left, right),
+        growing=list(STEPS),  # one that has ended ends again
     )
-
-
-def _outer(left: Piece, right: Piece) -> list[Step]:
-    """The directions in which two pieces may still grow when they are joined."""
-    steps: list[Step] = [1] if 1 in right.growing else []
-    return [*steps, -1] if -1 in left.growing else steps
 
 
 def radius(room: int, tokens: Sequence[int]) -> int:
@@ -206,7 +200,7 @@ class Growth:
         passages: Passages,
         count: Counter,
         room: int,
-        least: float | None = None,
+        least: float | None,
     ) -> None:
         self.pieces = list(pieces)
         self._least = least
@@ -282,11 +276,10 @@ class Growth:
             first.end + len(first.after) == second.start
             and (row.heading, row.page, row.row) == piece.section
             and key_of(row.text) not in self._texts
-            and not any(_overlap(row, other) for other in self._in_document(piece))
+            and not any(
+                other.document == piece.document and _overlap(row, other) for other in self.pieces
+            )
         )
-
-    def _in_document(self, piece: Piece) -> Iterator[Piece]:
-        return (other for other in self.pieces if other.document == piece.document)
 
 
 def _overlap(row: Passage, piece: Piece) -> bool:

@@ -16,6 +16,7 @@ from resift.rerank.characters import last_border
 from resift.rerank.native import native
 from resift.rerank.sentences import sentence_starts
 from resift.rerank.tokenization import load_tokenizer
+from resift.rerank.values import without_surrogates
 
 Count = Callable[[str], int]
 """Counts the tokens of a text."""
@@ -28,7 +29,6 @@ _UNKNOWN = "[UNK]"
 _CONTINUED = "##"
 _SPACES_PER_TOKEN = 8
 _LOOK_BACK = 60  # characters, for white space to cut at
-_SURROGATES = re.compile("[\ud800-\udfff]")
 # Text of which the tokenizer skips nothing but white space.
 _PLAIN = re.compile(
     "[\\t\\n\\r -~\\u00a1-\\u00ac\\u00ae-\\u017f\\u0370-\\u0481\\u048a-\\u052f\\u2010-\\u2026"
@@ -39,7 +39,7 @@ _LONG_SPACES = re.compile(rf"\s{{{_SPACES_PER_TOKEN}}}")
 
 def count_tokens(text: str) -> int:
     """The number of tokens. Counts of texts that white space separates add up."""
-    return sum(_count(piece) for piece in _slices(_SURROGATES.sub("\ufffd", text)))
+    return sum(_count(piece) for piece in _slices(without_surrogates(text)))
 
 
 def fitting(text: str, max_tokens: int, count: Count = count_tokens) -> int:
@@ -85,7 +85,7 @@ def _cut(text: str, end: int) -> int:
 def _token_ends(text: str) -> Iterator[int]:
     """The end of each token, unknown character and gap between them; ends ascend."""
     at = 0
-    for piece in _slices(_SURROGATES.sub("\ufffd", text)):
+    for piece in _slices(without_surrogates(text)):
         last = 0
         for token, (start, end) in _tokens(piece):
             yield from _skipped(piece[last:start], at + last)

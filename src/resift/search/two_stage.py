@@ -77,7 +77,10 @@ def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranki
         timings_ms=call.clock.timings(receipt.timings_ms),
     )
     ranking = replace(ranking, query=call.query, receipt=receipt, neighbours=_neighbours(call))
-    return ranking if call.options.collapse is None else collapsed(ranking, call.options.top_n)
+    options = call.options
+    if options.collapse is None:
+        return ranking
+    return collapsed(ranking, options.top_n, options.candidate_count)
 
 
 def _neighbours(call: SearchCall) -> VersionReader | None:

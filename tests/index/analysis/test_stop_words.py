@@ -22,6 +22,9 @@ from resift.index.analysis.spec import AnalyserSpec
         ("How Do I Delete A Bucket", "delet bucket"),
         ("why don't locks expire", "lock expir"),
         ("what is it", "what is it"),
+        ("vitamin a", "vitamin a"),
+        ("let it be", "let it be"),
+        ("what is a lock", "lock"),
     ],
 )
 def test_stop_words_stay_where_they_matter(query: str, terms: str) -> None:

@@ -32,3 +32,5 @@ def test_the_whole_word_is_exact() -> None:
     analyser = open_analyser(TRIGRAM)
     assert analyser.document("Abcd e") == ("abc bcd e", "abcd e")
     assert analyser.query("ABCD").words == "abcd"
+    assert analyser.document("データ") == ("デー ータ デ ー タ", "データ")
+    assert analyser.query("データ").words == "データ"

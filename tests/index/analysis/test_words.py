@@ -182,6 +182,12 @@ def test_other_languages(language: str, document: str, query: str) -> None:
     assert stems.issuperset(analyser.query(query).terms.split())
 
 
+def test_turkish_has_a_dotted_and_a_dotless_i() -> None:
+    turkish = open_analyser(AnalyserSpec(language="turkish"))
+    assert turkish.query("ISPARTA ısparta").words == "ısparta"
+    assert turkish.query("İZMİR izmir").terms == turkish.query("izmir").terms
+
+
 def test_a_language_without_stems_has_none() -> None:
     assert open_analyser(AnalyserSpec(language="none")).document("running dogs")[0] == (
         "running dogs"

@@ -7,6 +7,7 @@ import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,13 @@ from embedder_artifacts import make_embedder_artifact
 from resift.errors import InputError, ModelError, ModelNotFound
 from resift.index.embed import is_unpinned, open_embedder, recorded_embedder
 from resift.index.embedders.artifact import ArtifactEmbedder
-from resift.index.embedders.stored import EmbedderName, _identity, parse_name, recorded_name
+from resift.index.embedders.stored import (
+    EmbedderName,
+    _identity,
+    _warn_of_cut,
+    parse_name,
+    recorded_name,
+)
 from resift.rerank.artifact import Artifact, load_artifact, sha256
 from resift.rerank.catalogue import ModelSource
 from resift.rerank.known_embedders import KNOWN_EMBEDDERS, known_embedder
@@ -80,7 +87,7 @@ def test_a_folder_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("text", [PINNED, f"{PINNED}#64"])
 def test_an_index_names_a_hub_model_at_its_commit(text: str) -> None:
     pinned = recorded_name(text)
-    assert pinned is not None and pinned.is_pinned and str(pinned) == text
+    assert pinned is not None and pinned.commit == COMMIT and str(pinned) == text
     assert recorded_embedder(text, None) == text
     unpinned = text.replace(f"@{COMMIT}", "")
     assert recorded_embedder(text, unpinned) == text, "the name stands for the index's commit"
@@ -156,6 +163,38 @@ def test_the_fingerprint_is_of_the_checkpoint_and_not_of_what_a_conversion_measu
     remade = Artifact(stored, replace(manifest, files=other))
     again = ArtifactEmbedder(remade, settings, _identity(remade, source))
     assert again.fingerprint == embedder.fingerprint
+
+
+def test_two_commits_of_a_hub_model_have_two_fingerprints(
+    checkpoint: Path, settings: Settings
+) -> None:
+    open_embedder(str(checkpoint), settings)
+    (stored,) = (Path(str(settings.cache_dir)) / "models" / "folders" / "mine").iterdir()
+    manifest = load_artifact(stored).manifest
+    identities = [
+        _identity(
+            Artifact(Path("/models/owner/name") / commit, manifest),
+            ModelSource(None, "owner/name", commit),
+        )
+        for commit in (COMMIT, COMMIT[::-1])
+    ]
+    assert identities[0].name == f"owner/name@{COMMIT}"
+    assert identities[0].weights != identities[1].weights
+
+
+@pytest.mark.parametrize(
+    ("dim", "message"),
+    [
+        (256, None),
+        (100, "and 256 is what it was trained for; measure it"),
+    ],
+)
+def test_only_a_length_that_a_card_does_not_name_is_warned_of(
+    dim: int, message: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    embedder = SimpleNamespace(dim=dim, width=768)
+    _warn_of_cut("Snowflake/snowflake-arctic-embed-m-v1.5", embedder)  # type: ignore[arg-type]
+    assert (message or "") in caplog.text and bool(caplog.text) is (message is not None)
 
 
 def test_vectors_are_cut_and_made_units_again(

@@ -69,6 +69,14 @@ def test_toml_has_dates_as_iso_text() -> None:
 
 
 @pytest.mark.parametrize(
+    "front", ["+++\ntitle = {0}\n{1} = [{1}]\n+++\n", "---\ntitle: {0}\n{1}: [{1}]\n---\n"]
+)
+def test_escaped_control_characters_are_spaces(front: str) -> None:
+    document = one_document("a.md", front.format(r'"a\u0000b"', r'"x\u0001y"') + "Body")
+    assert (document.title, document.metadata) == ("a b", {"x y": ["x y"]})
+
+
+@pytest.mark.parametrize(
     "front",
     [
         "---\ntitle: T\ntags: [a, b\n---\n",

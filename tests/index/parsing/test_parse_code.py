@@ -286,6 +286,37 @@ def test_hostile_code_is_read_without_a_deep_stack(key: str, data: bytes) -> Non
     assert parsed.documents[0].text == data.decode()
 
 
+def test_a_comment_above_a_blank_line_is_not_of_the_function() -> None:
+    text = f"# About the module.\n\ndef f():\n{PAD}"
+    assert outline(one_document("a.py", text))[0] == ("", "# About the module.")
+
+
+def test_a_closing_bracket_belongs_to_the_part_before_it() -> None:
+    text = f"class A {{\n  void f() {{\n{C_PAD}  }}\n}}\n"
+    document = one_document("a.java", text)
+    assert outline(document)[-1][1].endswith("}\n}")
+
+
+def test_code_that_no_grammar_here_can_parse_is_cut_at_blank_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = f"def f():\n{PAD}\n\ndef g():\n{PAD}"
+    assert headings(one_document("a.py", text)) == ["def f()", "def g()"]
+    monkeypatch.setattr(parse_code, "_MAX_PARSED", len(text) - 1)
+    assert headings(one_document("a.py", text)) == [""]
+    monkeypatch.undo()
+
+    def refuse(*_: object) -> None:
+        raise ValueError("Incompatible Language version")
+
+    monkeypatch.setattr("tree_sitter.Language", refuse)
+    parse_code._parser.cache_clear()
+    try:
+        assert headings(one_document("a.py", text)) == [""]
+    finally:
+        parse_code._parser.cache_clear()
+
+
 @given(
     st.sampled_from(sorted(LANGUAGES)),
     any_bytes(

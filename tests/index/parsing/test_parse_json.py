@@ -102,6 +102,18 @@ def test_a_number_with_thousands_of_digits_costs_its_row() -> None:
     assert one_document("b.json", f'{{"n": {"9" * 10_000}}}').text.startswith("n: 999")
 
 
+@pytest.mark.parametrize("text", ["1", '"\\ud800"'])
+def test_rows_that_nest_deep_are_problems_or_one_reason(text: str) -> None:
+    for depth in range(800, 1_000):  # about where readers of JSON run out of stack
+        nested = f'[{{"text": "one", "n": {"[" * depth}{text}{"]" * depth}}}, {{"text": "two"}}]'
+        try:
+            parsed = parse("a.json", nested.encode())
+        except SourceError as error:
+            assert str(error) == "its lists and objects are nested too deep"
+            continue
+        assert [document.text for document in parsed.documents] == ["two"]
+
+
 def test_json_lines_under_the_name_of_json_are_rows() -> None:
     parsed = parse("a.json", b'{"text": "one"}\n{"text": "two"}\n')
     assert [document.row for document in parsed.documents] == [1, 2]

@@ -48,6 +48,15 @@ def test_without_a_plain_part_the_html_is_the_text() -> None:
     assert "\n\nHällo HTML." in one_document("a.eml", multipart(HTML)).text
 
 
+@pytest.mark.parametrize("encoding", ["cp1250", "iso-2022-jp"])
+def test_the_encoding_of_a_page_is_that_of_its_part_or_else_its_own(encoding: str) -> None:
+    word = {"cp1250": "Łódź", "iso-2022-jp": "日本語"}[encoding]
+    declared = f'<meta charset="{encoding}"><p>{word}.</p>'.encode(encoding)
+    assert word in one_document("a.eml", multipart(part(b"text/html", declared))).text
+    bare = part(f"text/html; charset={encoding}".encode(), f"<p>{word}.</p>".encode(encoding))
+    assert word in one_document("a.eml", multipart(bare)).text
+
+
 def test_beside_a_blank_plain_part_the_html_is_the_text() -> None:
     blank = part(b"text/plain", b" \r\n")
     document = one_document("a.eml", multipart(blank, HTML, kind=b"alternative"))
@@ -76,6 +85,12 @@ def test_broken_bytes_of_a_part_are_named() -> None:
 def test_a_date_that_is_none_stays_as_it_is() -> None:
     document = one_document("a.eml", b"Subject: s\nDate: yesterday\n\nbody")
     assert document.metadata == {"date": "yesterday"}
+
+
+def test_of_very_many_parts_the_first_are_read() -> None:
+    parts = [part(b"text/plain", b"part %d." % n) for n in range(1_500)]
+    text = one_document("a.eml", multipart(*parts)).text
+    assert "part 999." in text and "part 1000." not in text
 
 
 @pytest.mark.parametrize(

@@ -152,6 +152,22 @@ def test_odd_lines_take_no_time(key: str, text: str) -> None:
     assert time.thread_time() - started < 10
 
 
+@pytest.mark.parametrize(
+    ("key", "text", "names"),
+    [
+        ("a.tex", "%\\section{a} \\section{b}\n\\section{c} x\n\\section{d} x", ["c", "d"]),
+        ("a.rst", "x\n\n===\n Longer title\n===\nx\n\nLonger\n===\nx", ["Longer"]),
+        ("a.adoc", "A listing\n-----\n== no\n-----\n== One\nx\n\n== Two\nx", ["One", "Two"]),
+        ("a.adoc", "text\nlast line\n---------\n== no\n---------\n== One\nx\n== Two\nx",
+         ["One", "Two"]),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_heading_is_text(key: str, text: str, names: list[str]) -> None:
+    document = one_document(key, text)
+    assert [heading or document.title for heading, _ in outline(document)][-len(names) :] == names
+    assert len(document.sections) == len(names) + 1
+
+
 @given(
     st.sampled_from(["a.rst", "a.adoc", "a.org", "a.tex"]),
     any_bytes(

@@ -71,6 +71,14 @@ def test_parts_of_a_cell_that_are_no_text_are_named_and_the_others_kept() -> Non
     )
 
 
+def test_headings_are_those_of_markdown() -> None:
+    source = "Name\n====\n\n```\n# no\n~~~\n# no\n```\n## Sub ##\nText."
+    document = one_document("a.ipynb", make([{"cell_type": "markdown", "source": source}]))
+    first = "Name\n====\n\n```\n# no\n~~~\n# no\n```"
+    assert document.title == "Name"
+    assert outline(document) == [("", first), ("Sub", "## Sub ##\nText.")]
+
+
 def test_a_notebook_of_nothing_but_odd_cells_has_no_document_and_says_why() -> None:
     parsed = parse("a.ipynb", make([5, None, {"cell_type": 7, "source": {}}]))
     assert parsed.documents == ()
@@ -108,7 +116,7 @@ def test_version_3_has_worksheets_and_headings() -> None:
         (b"[]", "it has no cells"),
         (b'{"cells": 5}', "it has no cells"),
         (b"not json", "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b"[" * 100_000, "its lists and objects are nested too deep"),
         (make([]), "no text in it"),
         (make([{"cell_type": 7, "source": []}, {}]), "no text in it"),
     ],

@@ -23,6 +23,14 @@ def test_cues_are_merged_until_a_pause() -> None:
     ]
 
 
+def test_notes_and_styles_are_not_spoken() -> None:
+    text = (
+        "WEBVTT\n\n00:01.000 --> 00:02.000\nHello\n\nNOTE a remark\nof two lines\n\n"
+        "STYLE\n::cue {}\n\n00:03.000 --> 00:04.000\nthere.\n"
+    )
+    assert outline(one_document("a.vtt", text)) == [("00:00:01", "Hello\nthere.")]
+
+
 def test_long_speech_has_a_section_for_each_passage() -> None:
     cues = [
         f"{n}\n00:{n // 60:02}:{n % 60:02},000 --> 00:{n // 60:02}:{n % 60:02},900\n"

@@ -37,6 +37,22 @@ def test_titles_of_docbook_are_sections_and_running_text_is_not_cut() -> None:
     ]
 
 
+def test_elements_that_are_seldom_in_running_text_are_blocks() -> None:
+    text = "<doc><title>T</title><p>a</p><p>b</p><note>see <p>c</p></note></doc>"
+    assert outline(one_document("a.xml", text)) == [("", "T\n\na\n\nb\n\nsee\n\nc")]
+
+
+def test_a_title_that_is_cut_off_is_the_title() -> None:
+    parsed = parse("a.xml", b"<doc><title>The Name")
+    assert parsed.documents[0].title == "The Name"
+    assert parsed.problems[0].startswith("not well-formed XML, read up to there")
+
+
+def test_attributes_of_data_stand_once_before_the_fields() -> None:
+    text = '<a id="1"><b>x</b><b>y</b></a>'
+    assert one_document("a.xml", text).text == "a id=1:\nb: x\nb: y"
+
+
 def test_items_of_a_feed_are_sections_and_their_html_is_text() -> None:
     document = one_document(
         "news.rss",

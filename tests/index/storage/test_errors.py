@@ -51,7 +51,7 @@ def error_texts(status: int, code: str = "", key: str = "k", more: str = "") -> 
         (503, "SlowDown", "fewer requests"),
         (504, "", "cannot reach the store"),
         (507, "", "quota"),
-        (418, "", "it answers 418"),
+        (418, "", "it responds with status 418"),
     ],
 )
 def test_every_status_is_explained_in_a_line_with_a_remedy(

@@ -204,7 +204,7 @@ def test_the_log_of_azures_identity_is_not_printed_before_our_line(
         sys.modules, "azure.identity", SimpleNamespace(DefaultAzureCredential=Talkative)
     )
     monkeypatch.setattr(logging.root, "handlers", [])  # pytest has its own
-    monkeypatch.setattr("resift.index.storage.az_access._CACHED_S", 1e-9)
+    monkeypatch.setattr("resift.index.storage.lookups.CACHED_S", 1e-9)
     with pytest.raises(SettingsError, match=r"^Azure: no token"):
         lance_options(at("az://docs", {"AZURE_STORAGE_ACCOUNT": "acct"}))
     assert capfd.readouterr().err == ""

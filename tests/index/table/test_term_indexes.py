@@ -93,9 +93,9 @@ def test_an_identifier_brings_rows_that_its_parts_do_not(tmp_path: Path) -> None
     table = table_of((*("read lock read lock" for _ in range(300)), name), tmp_path / "table")
     terms = analyser().query("read.lock")
     alone = search_terms(table, QueryTerms(terms.terms, "", ""), 5)
-    assert len(alone) == 50 and 300 not in alone
+    assert len(alone) == 55 and 300 not in alone
     scores = search_terms(table, terms, 5)
-    assert len(scores) == 51
+    assert len(scores) == 56
     every = search_terms(table, terms, 400)
     assert scores[300] == pytest.approx(every[300])
 

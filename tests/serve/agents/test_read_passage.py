@@ -40,6 +40,9 @@ def test_a_passage_is_read_with_those_around_it(index: Index) -> None:
     for row in rows:
         assert row.text in wide["text"] and row.text not in alone["text"]
     assert all(paragraph("keel", number) in wide["text"] for number in range(3))
+    before, after = (read(index, id=hit.id, **{name: 1})["text"] for name in ("before", "after"))
+    assert rows[0].text in before and rows[1].text not in before
+    assert rows[1].text in after and rows[0].text not in after
 
 
 def test_a_long_text_comes_in_pieces(index: Index) -> None:

@@ -6,14 +6,11 @@ from functools import cache, lru_cache
 
 from resift.index.analysis.spec import TRIGRAMS, AnalyserSpec
 from resift.index.analysis.stop_words import without_stop_words
-from resift.index.analysis.terms import Token, normalised
-from resift.index.analysis.trigrams import Trigrams
+from resift.index.analysis.terms import Token, Tokens, normalised
+from resift.index.analysis.trigrams import trigrams
 from resift.index.analysis.words import Words
 
-Tokens = tuple[tuple[str, Token], ...]
-"""Tokens with the names that they have in the text."""
-
-# About 300 bytes each. Longer ones are rare and differ; they would fill the memory.
+# Longer ones are rare and differ; they would fill the memory.
 _CACHED_CHUNKS, _MAX_CACHED = 200_000, 40
 
 
@@ -33,7 +30,8 @@ class QueryTerms:
 class Analyser:
     """Converts texts to terms. Pure: equal texts have equal terms. Threads may share it.
 
-    It analyses what is between white space, and caches the results: most words occur often.
+    It normalises and analyses what is between white space, and caches the results: most words
+    occur often.
     """
 
     def __init__(self, tokens: Callable[[str], Tokens], language: str) -> None:
@@ -45,7 +43,7 @@ class Analyser:
         """The terms of a document and its exact terms, each separated by spaces."""
         lines = [
             self._cached_lines(chunk) if len(chunk) <= _MAX_CACHED else self._lines(chunk)
-            for chunk in normalised(text).split()
+            for chunk in text.split()
         ]
         return (
             " ".join([terms for terms, _ in lines if terms]),
@@ -54,7 +52,7 @@ class Analyser:
 
     def query(self, text: str) -> QueryTerms:
         """The terms of a query, without its stop words unless it has little else."""
-        pairs = [pair for chunk in normalised(text).split() for pair in self._tokens(chunk)]
+        pairs = [pair for chunk in text.split() for pair in self._normalised_tokens(chunk)]
         stays = without_stop_words([name for name, _ in pairs], self._language)
         tokens = [token for (_, token), stay in zip(pairs, stays, strict=True) if stay]
         return QueryTerms(
@@ -64,14 +62,18 @@ class Analyser:
         )
 
     def _lines(self, chunk: str) -> tuple[str, str]:
-        tokens = [token for _, token in self._tokens(chunk)]
+        tokens = [token for _, token in self._normalised_tokens(chunk)]
         return " ".join(_all_terms(tokens)), " ".join(_exact_terms(tokens))
+
+    def _normalised_tokens(self, chunk: str) -> Tokens:
+        """The tokens of a part of a text; normalising may add white space to it."""
+        return tuple(pair for part in normalised(chunk).split() for pair in self._tokens(part))
 
 
 @cache
 def open_analyser(spec: AnalyserSpec) -> Analyser:
     """Open the analyser that makes, or has made, the terms of an index."""
-    tokens = Trigrams() if spec.name == TRIGRAMS else Words(spec.language)
+    tokens = trigrams if spec.name == TRIGRAMS else Words(spec.language)
     return Analyser(tokens, spec.language)
 
 

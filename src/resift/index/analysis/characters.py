@@ -1,7 +1,7 @@
 r"""The characters of words, as regular expressions: scripts with and without spaces, emoji.
 
 Python's ``\w`` leaves out combining marks, of which words of Hindi, Thai or Arabic have many. The
-classes are made when an analyser is opened, in about 60 ms.
+classes are made at their first use.
 """
 
 import re

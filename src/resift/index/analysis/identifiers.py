@@ -60,22 +60,23 @@ def split_compound(token: str) -> Compound:
         return Compound((), (re.sub(r"\D", "", token),), (), ())
     lower = token.casefold()
     bare = token.strip("-.$@#%+_")
-    segments = _unique(segment for segment in _SEGMENTS.split(bare) if segment)
+    segments = unique(segment for segment in _SEGMENTS.split(bare) if segment)
     words = [word for segment in segments for word in _words(segment)]
     inner = [name.casefold() for name in (bare, *segments) if len(_WORDS.findall(name)) > 1]
     versions = [match[1] for name in (lower, *inner) if (match := _VERSION.fullmatch(name))]
     joined = [name for segment in segments for name in _joined(segment.casefold())]
-    names = _unique([lower, *inner, *versions])
+    names = unique([lower, *inner, *versions])
     hyphenated = tuple(name for name in names if _HYPHENATED.fullmatch(name))
     identifiers = tuple(name for name in names if not _HYPHENATED.fullmatch(name))
     words += [word for name in versions for word in _words(name)]
-    return Compound(_unique(words), _unique(joined), identifiers, hyphenated)
+    return Compound(unique(words), unique(joined), identifiers, hyphenated)
 
 
 def camel_parts(word: str) -> tuple[str, ...]:
     """The parts of a name in camelCase, of two letters or more; nothing for other words."""
     spans = _camel_spans(word)
-    return tuple(word[start:end] for start, end in spans if end - start > 1 < len(spans))
+    parts = [word[start:end] for start, end in spans if end - start > 1]
+    return tuple(parts) if len(spans) > 1 else ()
 
 
 def _camel_spans(word: str) -> list[tuple[int, int]]:
@@ -141,5 +142,6 @@ def _starts_part(word: str, at: int) -> bool:
     return before.islower()
 
 
-def _unique(names: Iterable[str]) -> tuple[str, ...]:
+def unique(names: Iterable[str]) -> tuple[str, ...]:
+    """The names, each once, in order."""
     return tuple(dict.fromkeys(names))

@@ -119,8 +119,8 @@ def _known(kind: str, value: object, names: Sequence[str], given: object = None)
         return value.lower()
     near = get_close_matches(value.lower(), names, 1) if isinstance(value, str) else []
     hint = f", perhaps {near[0]}" if near else ""
-    listed = [name for name in names if kind == "analyser" or len(name) > 2]
-    others = "" if kind == "analyser" else " (none for others, such as Chinese, Japanese and Thai)"
+    listed = [name for name in names if name not in LANGUAGES]
+    others = " (none for others, such as Chinese, Japanese and Thai)" if kind == "language" else ""
     raise InputError(
         f"{kind}={shown(value if given is None else given)}: expected one of "
         f"{', '.join(listed)}{others}{hint}"

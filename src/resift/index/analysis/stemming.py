@@ -9,6 +9,7 @@ import unicodedata
 from typing import Any
 
 from resift.extras import require
+from resift.index.analysis.spec import NO_LANGUAGE
 
 # Accents of Latin, Greek and Cyrillic; vowel points of Hebrew and Arabic, which most texts leave
 # out; Arabic's tatweel. Marks of other scripts are parts of their letters.
@@ -24,11 +25,10 @@ _WITHOUT_ACCENTS = ("english", "indonesian")
 
 def lower(word: str, language: str = "") -> str:
     """A word in lower case, with its accents, in NFC."""
-    if word.isascii():
-        word = word.replace("I", "ı") if language == "turkish" else word
-        return word.lower()
     if language == "turkish":
         word = word.replace("İ", "i").replace("I", "ı")
+    if word.isascii():
+        return word.lower()
     word = unicodedata.normalize("NFC", word.casefold())
     return "".join(map(_ascii_digit, word)) if not word.isalpha() else word
 
@@ -48,7 +48,7 @@ class Stems:
         self.language = language
         self._lock = threading.Lock()  # Snowball's stemmers have a state
         self._stemmer: Any = None
-        if language != "none":
+        if language != NO_LANGUAGE:
             self._stemmer = require("Stemmer", "index").Stemmer(language, 0)
 
     def __call__(self, word: str) -> str:

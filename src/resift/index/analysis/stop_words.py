@@ -6,14 +6,15 @@ a question: "what does … do" is more often in questions than in their answers.
 
 from collections.abc import Sequence
 
-_ENGLISH = frozenset(
+from resift.index.analysis.spec import ENGLISH
+
+_STOP_WORDS = frozenset(
     "a about all also am an and any are as at be been being but by can could did do does dont for "
     "from had has have he her his how i if in into is it its just may me might must my no not of "
     "on or our shall she should so some such than that the their them then there these they this "
     "those to us was we were what when where which who whom whose why will with would you your"
     .split()
 )  # fmt: skip
-_LISTS = {"english": _ENGLISH}
 # In queries of so few words a stop word may be the point: vitamin a, let it be.
 _SHORT = 3
 
@@ -24,8 +25,9 @@ def without_stop_words(words: Sequence[str], language: str) -> list[bool]:
     Stop words are, if the query has little else (to be or not to be), and if they are names (The
     Who, the IT department): capitals in a query whose other words are not capitalised.
     """
-    stop_words = _LISTS.get(language, frozenset[str]())
-    is_stop = [word.replace("'", "").casefold() in stop_words for word in words]
+    if language != ENGLISH:
+        return [True] * len(words)
+    is_stop = [word.replace("'", "").casefold() in _STOP_WORDS for word in words]
     pairs = list(zip(words, is_stop, strict=True))
     if any(word[:1].islower() and not stop for word, stop in pairs):
         is_stop = [stop and not _is_name(word, at) for at, (word, stop) in enumerate(pairs)]

@@ -26,6 +26,10 @@ class Token:
     also: tuple[str, ...] = ()
 
 
+Tokens = tuple[tuple[str, Token], ...]
+"""Tokens with the names that they have in the text."""
+
+
 def normalised(text: str) -> str:
     """The text in NFKC, without invisible characters, with one kind of apostrophe."""
     if text.isascii():

@@ -12,10 +12,11 @@ from resift.index.analysis.identifiers import (
     camel_parts,
     numbered_parts,
     split_compound,
+    unique,
     without_possessive,
 )
 from resift.index.analysis.stemming import Stems, lower
-from resift.index.analysis.terms import Token
+from resift.index.analysis.terms import Token, Tokens
 
 _PLAIN = re.compile(r"[^.\-/\\:@'+#&,$%_]+")
 _HANGUL = re.compile("[\uac00-\ud7a3]{3,20}")
@@ -30,7 +31,7 @@ class Words:
         self._stems = Stems(language)
         self._pattern = tokens()
 
-    def __call__(self, chunk: str) -> tuple[tuple[str, Token], ...]:
+    def __call__(self, chunk: str) -> Tokens:
         """The tokens of a part of a text, which has no white space."""
         matches = self._pattern.finditer(chunk)
         return tuple((match[0], self._token(match[0], match.lastindex or 0)) for match in matches)
@@ -96,12 +97,8 @@ def grams(run: str) -> Token:
 def _joined(parts: Iterable[Token]) -> Token:
     parts = list(parts)
     return Token(
-        _unique(term for part in parts for term in part.terms),
-        _unique(word for part in parts for word in part.words),
-        _unique(name for part in parts for name in part.identifiers),
-        _unique(term for part in parts for term in part.also),
+        unique(term for part in parts for term in part.terms),
+        unique(word for part in parts for word in part.words),
+        unique(name for part in parts for name in part.identifiers),
+        unique(term for part in parts for term in part.also),
     )
-
-
-def _unique(terms: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(terms))

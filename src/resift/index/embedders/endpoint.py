@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from ipaddress import ip_address
 from itertools import count
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -20,6 +19,7 @@ from urllib.request import Request
 
 from resift.errors import EmbedderError, InputError
 from resift.index.http import HttpClient, Response, TooLarge, time_limit
+from resift.index.storage.endpoints import is_loopback
 from resift.settings import Settings
 
 OPENAI = "api.openai.com"
@@ -86,7 +86,7 @@ class Endpoint:
         if authorisation.header:
             self._headers["Authorization"] = authorisation.header
         self._client = HttpClient(
-            use_proxies=not _is_loopback(urlsplit(url).hostname), ca_file=ca_file
+            use_proxies=not is_loopback(str(urlsplit(url).hostname)), ca_file=ca_file
         )
 
     def post(self, body: dict[str, Any], limits: RetryLimits) -> Any:
@@ -168,7 +168,7 @@ def authorise(url: SplitResult, user: str | None, settings: Settings) -> Authori
                 "embedder_key: has characters that no HTTP header can hold; copy it again"
             )
         authorisation = Authorisation(f"Bearer {key}", (key,))
-    if url.scheme != "https" and not _is_loopback(url.hostname):
+    if url.scheme != "https" and not is_loopback(str(url.hostname)):
         raise InputError(
             f"{url.scheme}://{url.hostname}: a key or password would be sent there for all to "
             "read; use https, or leave RESIFT_EMBEDDER_KEY and the user out"
@@ -192,16 +192,6 @@ def _is_same_server(url: SplitResult, other: str) -> bool:
 def _is_openai(url: SplitResult) -> bool:
     """Whether this is OpenAI's server, over an encrypted connection."""
     return url.scheme == "https" and url.hostname == OPENAI and url.port in (None, 443)
-
-
-def _is_loopback(host: str | None) -> bool:
-    """Whether `host` is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:  # another name, which may resolve to any address
-        return False
 
 
 def _message(body: bytes) -> str:

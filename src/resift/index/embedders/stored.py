@@ -40,10 +40,11 @@ class EmbedderName:
     dim: int | None = None
 
     @property
-    def is_pinned(self) -> bool:
-        """Whether it names a hub model at a commit."""
-        commit = self.revision is not None and COMMIT.fullmatch(self.revision)
-        return bool(commit) and is_hub_id(self.name)
+    def commit(self) -> str | None:
+        """The revision of a hub model, if it is a commit."""
+        if self.revision is None or not COMMIT.fullmatch(self.revision):
+            return None
+        return self.revision if is_hub_id(self.name) else None
 
     @property
     def unpinned(self) -> str:
@@ -90,7 +91,7 @@ def recorded_name(text: str) -> EmbedderName | None:
     if match is None:
         return None
     name = EmbedderName(match["name"], match["revision"], int(match["dim"] or 0) or None)
-    return name if name.is_pinned and str(name) == text else None
+    return name if name.commit and str(name) == text else None
 
 
 def open_stored(name: EmbedderName, settings: Settings) -> ArtifactEmbedder:
@@ -98,8 +99,8 @@ def open_stored(name: EmbedderName, settings: Settings) -> ArtifactEmbedder:
 
     Raises `ModelError`, `InputError` and `MissingExtra`.
     """
-    if name.is_pinned and name.revision is not None:
-        artifact, source = open_hub_embedder(name.name, name.revision, settings)
+    if name.commit is not None:
+        artifact, source = open_hub_embedder(name.name, name.commit, settings)
     else:
         artifact, source = open_model(name.name, name.revision, settings=settings, use="embedder")
     with removal_told(artifact):

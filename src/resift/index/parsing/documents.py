@@ -112,11 +112,10 @@ class Outline:
     A heading without text joins the section of the next heading.
     """
 
-    def __init__(self, title: str, start: int = 0, *, by_lines: bool = False) -> None:
+    def __init__(self, title: str, start: int = 0) -> None:
         """Begin at `start`. Heading paths leave out a first heading that repeats `title`."""
         self._title = title
         self._start = start
-        self._by_lines = by_lines
         self._page: int | None = None
         self._path: list[tuple[int, str]] = []
         self._sections: list[Section] = []
@@ -153,8 +152,7 @@ class Outline:
             if names and names[0] == self._title:
                 del names[0]
             heading = HEADING_SEPARATOR.join(names)
-            section = Section(self._start, at, heading, self._page, self._by_lines)
-            self._sections.append(section)
+            self._sections.append(Section(self._start, at, heading, self._page))
         self._start, self._has_joined = at, False
 
 

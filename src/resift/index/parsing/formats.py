@@ -54,7 +54,7 @@ class _Format:
 
 
 _HTML_VERSION = 5  # part of the version of text files, because they may be HTML pages
-_FRONT_MATTER_VERSION = 1  # part of the version of every markup with front matter
+_FRONT_MATTER_VERSION = 2  # part of the version of every markup with front matter
 _MARKUP_VERSION = 2 + _FRONT_MATTER_VERSION
 _MARKDOWN_SUFFIXES = (".md", ".markdown", ".mdx", ".mkd", ".rmd", ".qmd")
 _XML_SUFFIXES = tuple(
@@ -73,14 +73,14 @@ _FORMATS = (
     _Format("tex", _MARKUP_VERSION, (".tex", ".ltx", ".sty"), parse_tex),
     _Format("code", 2, _CODE_SUFFIXES, parse_code),
     _Format("lines", 2, LINE_SUFFIXES, parse_lines),
-    _Format("notebook", 1, (".ipynb",), parse_notebook),
+    _Format("notebook", 2, (".ipynb",), parse_notebook),
     _Format("subtitles", 1, (".srt", ".vtt"), parse_subtitles),
-    _Format("xml", 1 + _HTML_VERSION, _XML_SUFFIXES, parse_xml),
-    _Format("mail", _HTML_VERSION, (".eml",), parse_mail),
+    _Format("xml", 2 + _HTML_VERSION, _XML_SUFFIXES, parse_xml),
+    _Format("mail", 1 + _HTML_VERSION, (".eml",), parse_mail),
     _Format("html", _HTML_VERSION, (".html", ".htm", ".xhtml"), parse_html),
     _Format("pdf", 3, (".pdf",), parse_pdf, limits=("max_pages",)),
     _Format("office", 3, OFFICE_SUFFIXES, parse_office, limits=("max_bytes", "max_pages")),
-    _Format("json", 2, (".json", ".geojson"), parse_json, has_columns=True, limits=("max_bytes",)),
+    _Format("json", 3, (".json", ".geojson"), parse_json, has_columns=True, limits=("max_bytes",)),
     _Format("jsonl", 4, (".jsonl", ".ndjson"), parse_jsonl, has_columns=True),
     _Format("csv", 3, (".csv", ".tsv"), parse_csv, has_columns=True),
     _Format("parquet", 3, (".parquet",), parse_parquet, has_columns=True),

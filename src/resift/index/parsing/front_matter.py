@@ -13,7 +13,7 @@ from datetime import date, time
 from typing import Any
 
 from resift.extras import require
-from resift.index.parsing.charset import replace_controls
+from resift.index.parsing.plain_values import storable
 from resift.index.parsing.row_reader import metadata_problem
 
 _KEY = r"(?:[\w.-]+|\"[^\"\n]+\"|'[^'\n]+')"
@@ -97,17 +97,17 @@ def _front_matter(end: int, values: Mapping[str, Any]) -> FrontMatter:
 
 
 def _read_toml(block: str) -> dict[str, Any]:
-    return {name: _toml_value(value) for name, value in tomllib.loads(block).items()}
+    return {storable(name): _toml_value(value) for name, value in tomllib.loads(block).items()}
 
 
 def _toml_value(value: Any) -> Any:
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, dict):
-        return {name: _toml_value(inner) for name, inner in value.items()}
+        return {storable(name): _toml_value(inner) for name, inner in value.items()}
     if isinstance(value, list):
         return [_toml_value(inner) for inner in value]
-    return value
+    return storable(value) if isinstance(value, str) else value
 
 
 def _read_yaml(block: str) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _read_yaml(block: str) -> dict[str, Any]:
     if block.count("[") + block.count("{") > _MAX_BRACKETS or _DEEP_LINE.search(block):
         raise ValueError("nested too deep")
     yaml = require("yaml", "index")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is many times as fast
     try:
         root = yaml.compose(block, loader)
     except yaml.YAMLError as error:
@@ -149,16 +149,11 @@ class _Converter:
         for key, value in node.value:
             if key.id != "scalar":
                 raise ValueError("a key that is no text")
-            yield _text(key), self.value(value, depth + 1)
-
-
-def _text(node: Any) -> str:
-    # An escape can spell a lone surrogate, which cannot be stored.
-    return replace_controls(node.value).encode("utf-8", "replace").decode()
+            yield storable(key.value), self.value(value, depth + 1)
 
 
 def _scalar(node: Any) -> Any:
-    text = _text(node)
+    text = storable(node.value)
     if node.style:  # quoted or folded
         return text
     if text in _CONSTANTS:

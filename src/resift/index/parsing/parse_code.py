@@ -22,7 +22,7 @@ from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.sections import SMALL, Part, sections_of_parts
 
 _MAX_PARSED = 4_000_000
-"""Characters of a file that a grammar parses; its tree takes about twenty times as many bytes."""
+"""Characters of a file that a grammar parses; its tree takes many times as many bytes."""
 _MAX_DEPTH = 20
 """Levels of classes and namespaces that get their own sections."""
 _MAX_SIGNATURE = 200

@@ -10,7 +10,7 @@ from typing import Any
 from resift.errors import SourceError
 from resift.extras import require
 from resift.index.parsing.charset import decode
-from resift.index.parsing.documents import Grid, ParsedFile, TextBuilder
+from resift.index.parsing.documents import Grid, ParsedDocument, ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 
 _CHARSET = re.compile(
@@ -58,15 +58,24 @@ def is_page(data: bytes) -> bool:
 
 
 def parse_html(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
+    """Read a page; raise as `read_page`."""
+    decoded = decode(data, html_encoding(data))
+    return ParsedFile((read_page(key, decoded.text),), decoded.problems)
+
+
+def html_encoding(data: bytes) -> str | None:
+    """Return the encoding that a page declares in its first bytes."""
+    charset = _CHARSET.search(data[:2048])
+    return charset.group(1).decode() if charset else None
+
+
+def read_page(key: str, html: str) -> ParsedDocument:
     """Read a page; its title is ``<title>``, else the first ``<h1>``, else the file's name.
 
     Rows of data tables become lines. Raise `SourceError` for a page of frames, whose text is in
     other files.
     """
     lexbor = require("selectolax.lexbor", "index")
-    charset = _CHARSET.search(data[:2048])
-    decoded = decode(data, charset.group(1).decode() if charset else None)
-    html = decoded.text
     if html.lstrip().startswith("<?xml"):
         html = _from_xhtml(html)
     tree = lexbor.LexborHTMLParser(html)
@@ -78,7 +87,7 @@ def parse_html(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
         page = _read(lexbor.LexborHTMLParser(shown), title, _NEVER)
     if page.is_empty and tree.css_first("frameset") is not None:
         raise SourceError("a page of frames: its text is in the pages that it shows")
-    return ParsedFile((page.build(key, title),), decoded.problems)
+    return page.build(key, title)
 
 
 def _from_xhtml(xml: str) -> str:

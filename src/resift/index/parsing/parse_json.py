@@ -6,11 +6,12 @@ such, and JSON with comments as the text that it is.
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
 from resift.errors import SourceError
-from resift.index.parsing.charset import Decoded, decode, decode_rows
+from resift.index.parsing.charset import Decoded, decode_rows
 from resift.index.parsing.documents import ParsedDocument, ParsedFile
 from resift.index.parsing.options import DEFAULTS, Columns, ParseOptions
 from resift.index.parsing.parse_jsonl import (
@@ -19,7 +20,8 @@ from resift.index.parsing.parse_jsonl import (
     parse_jsonl,
     require_object,
 )
-from resift.index.parsing.plain_values import storable, value_lines
+from resift.index.parsing.parse_lines import parse_lines
+from resift.index.parsing.plain_values import TOO_DEEP, load_json, storable, value_lines
 from resift.index.parsing.row_reader import RowReader, same_letters
 from resift.index.parsing.sections import Part, sections_of_parts
 
@@ -39,13 +41,13 @@ def parse_json(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Parse
     """
     decoded = decode_rows(data)
     try:
-        value = json.loads(decoded.text, parse_int=str, parse_float=str)
+        value = load_json(decoded.text)
     except ValueError as error:
         if _is_json_lines(decoded.text):
             return parse_jsonl(key, data, options)
-        return _as_text(key, data, error)
-    except RecursionError as error:
-        raise SourceError("its lists and objects are nested too deep") from error
+        parsed = parse_lines(key, data)  # with comments, templates, or cut off
+        reason = str(error)[:100]
+        return replace(parsed, problems=(*parsed.problems, f"not JSON, read as text: {reason}"))
     if _are_rows(value, options.columns.text):
         return _rows(decoded, options.columns)
     document = _document(key, value, options)
@@ -62,15 +64,6 @@ def _is_json_lines(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _as_text(key: str, data: bytes, error: ValueError) -> ParsedFile:
-    """Read a file that is not valid JSON: with comments, templates, or cut off."""
-    decoded = decode(data)
-    reason = str(error).partition("\n")[0][:100]
-    sections = sections_of_parts(decoded.text, ())
-    document = ParsedDocument(key, key, decoded.text, sections, has_lines=True)
-    return ParsedFile((document,), (*decoded.problems, f"not JSON, read as text: {reason}"))
 
 
 def _are_rows(value: Any, text_column: str) -> bool:
@@ -96,7 +89,8 @@ def _column_problems(value: Any, columns: Columns) -> tuple[str, ...]:
 def _rows(decoded: Decoded, columns: Columns) -> ParsedFile:
     rows = RowReader(columns, "row", decoded.problems)
     may_be_unstorable = may_spell_surrogate(decoded.text)  # searched once for all rows
-    for number, fields in enumerate(json.loads(decoded.text, parse_int=_integer), start=1):
+    values = load_json(decoded.text, parse_int=_integer, parse_float=float)
+    for number, fields in enumerate(values, start=1):
         try:
             require_object(fields)
             if may_be_unstorable:
@@ -104,6 +98,8 @@ def _rows(decoded: Decoded, columns: Columns) -> ParsedFile:
             rows.add(number, fields)
         except ValueError as error:
             rows.add_problem(number, str(error))
+        except RecursionError:
+            rows.add_problem(number, TOO_DEEP)
     return rows.parsed()
 
 

@@ -8,6 +8,7 @@ from resift.errors import SourceError
 from resift.index.parsing.charset import decode_rows
 from resift.index.parsing.documents import ParsedFile
 from resift.index.parsing.options import DEFAULTS, ParseOptions
+from resift.index.parsing.plain_values import TOO_DEEP
 from resift.index.parsing.row_reader import RowReader
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -30,7 +31,7 @@ def parse_jsonl(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> Pars
         except ValueError as error:
             rows.add_problem(number, str(error))
         except RecursionError:
-            rows.add_problem(number, "its lists and objects are nested too deep")
+            rows.add_problem(number, TOO_DEEP)
     parsed = rows.parsed()
     if not parsed.documents and _is_single_json_value(lines):
         raise SourceError("one JSON value, but no object a line: write each object on its line")

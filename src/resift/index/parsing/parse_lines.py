@@ -1,7 +1,7 @@
 """Configuration and logs: text in lines. The text is not changed.
 
-Top-level keys of YAML and tables of TOML and INI files are headings. Values are read by nobody:
-tags, aliases and includes are text.
+Top-level keys of YAML and tables of TOML and INI files are headings. Values are not
+interpreted: tags, aliases and includes are text.
 """
 
 import re
@@ -17,11 +17,9 @@ from resift.index.parsing.sections import Part, sections_of_parts
 # No line may match these in two ways, because backtracking on a long line is quadratic.
 _YAML_KEY = re.compile(r"^([A-Za-z_\"'/][^:\n#]{0,199}):(?=[ \t\n]|\Z)", re.MULTILINE)
 _TABLE = re.compile(r"^[ \t]*\[{1,2}([^\]\[\n]{1,200})\]{1,2}[ \t]*(?=[#;\n]|\Z)", re.MULTILINE)
-YAML_SUFFIXES = (".yaml", ".yml")
-TABLE_SUFFIXES = (".toml", ".ini", ".cfg", ".conf")
 _HEADINGS = {
-    **dict.fromkeys(YAML_SUFFIXES, _YAML_KEY),
-    **dict.fromkeys(TABLE_SUFFIXES, _TABLE),
+    **dict.fromkeys((".yaml", ".yml"), _YAML_KEY),
+    **dict.fromkeys((".toml", ".ini", ".cfg", ".conf"), _TABLE),
 }
 LINE_SUFFIXES = (*_HEADINGS, ".properties", ".log", ".jsonc", ".json5", ".diff", ".patch")
 

@@ -18,7 +18,7 @@ from resift.errors import SourceError
 from resift.index.parsing.charset import decode
 from resift.index.parsing.documents import ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
-from resift.index.parsing.parse_html import parse_html
+from resift.index.parsing.parse_html import html_encoding, read_page
 from resift.index.parsing.plain_values import storable
 
 _HEADERS = ("From", "To", "Cc", "Date")
@@ -86,13 +86,10 @@ def _text(part: Message, problems: list[str]) -> str:
     except _ERRORS as error:
         raise SourceError(f"damaged ({type(error).__name__})") from error
     data = payload if isinstance(payload, bytes) else b""
-    decoded = decode(data, charset)
+    is_html = part.get_content_type() == "text/html"
+    decoded = decode(data, charset or (html_encoding(data) if is_html else None))
     problems += [f"in a part of the mail: {problem}" for problem in decoded.problems]
-    text = decoded.text
-    if part.get_content_type() == "text/html":
-        # The declaration of the part holds for a page that does not declare its encoding.
-        page = f"<!doctype html>{text}".encode()
-        text = "\n\n".join(document.text for document in parse_html("", page).documents)
+    text = read_page("", decoded.text).text if is_html else decoded.text
     return text.strip()
 
 

@@ -27,7 +27,6 @@ _ASCIIDOC_HEADING = re.compile(r"(={1,6}|#{1,6})[ \t]+(\S.*)$")
 _ASCIIDOC_UNDERLINES = {"=": 1, "-": 2, "~": 3, "^": 4, "+": 5}
 # Blocks whose lines are no headings: comments, listings, literals, examples, quotes, passthroughs.
 _ASCIIDOC_FENCE = re.compile(r"(/{4,}|-{4,}|\.{4,}|\+{4,}|={4,}|_{4,}|\*{4,}|```.*)[ \t]*$")
-_ASCIIDOC_ATTRIBUTE = re.compile(r":[\w!-]+:(?:[ \t].*)?$")
 _ORG_HEADING = re.compile(r"(\*{1,20})[ \t]+(\S.*)$")
 _ORG_TODO = re.compile(r"(?:TODO|DONE|NEXT|WAITING)[ \t]+|\[#[A-Z0-9]\][ \t]+")
 _ORG_TAGS = re.compile(r"[ \t]+:[\w@#%:]+:[ \t]*$")
@@ -148,7 +147,7 @@ def _asciidoc_headings(text: str, start: int) -> Iterator[Heading]:
             yield before[0], underlined, before[1].strip()
         elif match := _ASCIIDOC_HEADING.match(line):
             yield at, len(match[1]), match[2].strip()
-        elif (marks := _ASCIIDOC_FENCE.match(line)) and not _ASCIIDOC_ATTRIBUTE.match(line):
+        elif marks := _ASCIIDOC_FENCE.match(line):
             fence = "```" if line.startswith("```") else marks[1]
         is_after_blank = not before[1].strip()
         before = (at, line)

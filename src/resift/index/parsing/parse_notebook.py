@@ -3,7 +3,6 @@
 Images, HTML and other rich outputs are left out.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +13,11 @@ from resift.errors import SourceError
 from resift.index.parsing.charset import decode_rows
 from resift.index.parsing.documents import ParsedFile, TextBuilder
 from resift.index.parsing.options import DEFAULTS, ParseOptions
-from resift.index.parsing.plain_values import storable
+from resift.index.parsing.parse_text import markdown_headings
+from resift.index.parsing.plain_values import load_json, storable
+from resift.index.parsing.sections import Heading
 
-_HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*)$")
-_FENCE = re.compile(r"(```|~~~)")
+_HEADING_LEVELS = frozenset("123456")
 _MAX_OUTPUT = 1_000
 """Characters of the outputs of a cell that are read."""
 _MAX_PROBLEMS = 20
@@ -32,15 +32,14 @@ def parse_notebook(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
     """
     decoded = decode_rows(data)
     try:
-        notebook = json.loads(decoded.text, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError) as error:
-        reason = str(error).partition("\n")[0][:100]
+        notebook = load_json(decoded.text)
+    except ValueError as error:
+        reason = str(error)[:100]
         raise SourceError(f"not a readable notebook: not JSON ({reason})") from error
     elements = list(_elements(notebook))
     cells = [cell for cell in elements if isinstance(cell, Mapping)]
-    headings = (_HEADING.match(line) for cell in cells for line in _markdown_lines(cell))
-    title = next((heading[2].strip() for heading in headings if heading), "")
-    title = title or PurePosixPath(key).stem
+    headings = (heading for cell in cells for heading in _headings(cell, _prose(cell)))
+    title = next((name for _, _, name in headings if name), PurePosixPath(key).stem)
     builder = TextBuilder(title)
     for cell in cells:
         if cell.get("cell_type") == "code":
@@ -99,30 +98,28 @@ def _odd_texts(name: str, value: Any) -> Iterator[str]:
         yield f"its {name} {'is' if name == 'source' else 'are'} no text"
 
 
-def _markdown_lines(cell: Mapping[str, Any]) -> list[str]:
-    """Return the lines of a Markdown cell, or the heading of a cell of version 3."""
+def _prose(cell: Mapping[str, Any]) -> str:
+    """Return the text of a cell; of a heading of version 3 as Markdown."""
     text = _text(cell.get("source"))
-    if cell.get("cell_type") == "heading":
-        level = str(cell.get("level", 1))
-        return [
-            f"{'#' * min(int(level), 6) if level.isdecimal() and len(level) == 1 else '#'} {text}"
-        ]
-    return text.split("\n") if cell.get("cell_type") == "markdown" else []
+    if cell.get("cell_type") != "heading":
+        return text
+    level = str(cell.get("level", 1))
+    return f"{'#' * (int(level) if level in _HEADING_LEVELS else 1)} {text}"
+
+
+def _headings(cell: Mapping[str, Any], text: str) -> Iterator[Heading]:
+    is_markdown = cell.get("cell_type") in ("markdown", "heading")
+    return markdown_headings(text) if is_markdown else iter(())
 
 
 def _add_prose(builder: TextBuilder, cell: Mapping[str, Any]) -> None:
-    lines = _markdown_lines(cell) or _text(cell.get("source")).split("\n")
-    paragraph: list[str] = []
-    is_code = False
-    for line in lines:
-        is_code ^= _FENCE.match(line) is not None
-        heading = _HEADING.match(line) if not is_code else None
-        if heading and cell.get("cell_type") != "raw":
-            builder.add_block("\n".join(paragraph).strip())
-            paragraph = []
-            builder.start_section(len(heading[1]), heading[2].strip())
-        paragraph.append(line)
-    builder.add_block("\n".join(paragraph).strip())
+    text = _prose(cell)
+    last = 0
+    for at, level, name in _headings(cell, text):
+        builder.add_block(text[last:at].strip())
+        builder.start_section(level, name)
+        last = at
+    builder.add_block(text[last:].strip())
 
 
 def _outputs(cell: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ A file that begins like an HTML page is read as HTML. If a Markdown table is cut
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from resift.index.parsing.charset import decode
@@ -14,7 +14,7 @@ from resift.index.parsing.documents import ParsedDocument, ParsedFile, Section, 
 from resift.index.parsing.front_matter import read_front_matter
 from resift.index.parsing.options import DEFAULTS, ParseOptions
 from resift.index.parsing.parse_html import is_page, parse_html
-from resift.index.parsing.sections import outline
+from resift.index.parsing.sections import Heading, outline
 
 # No line may match these in two ways, because backtracking on a long line is quadratic.
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t](.*))?$")
@@ -62,6 +62,11 @@ def parse_markdown(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> P
     return ParsedFile((document,), (*decoded.problems, *front.problems))
 
 
+def markdown_headings(text: str) -> Iterator[Heading]:
+    """Yield the headings of Markdown outside code fences."""
+    return _headings(_lines_outside_code(text, 0))
+
+
 def _lines_outside_code(text: str, at: int) -> Iterator[tuple[int, str]]:
     """Yield (offset, line) of the lines from `at` on that are outside code fences."""
     fence = ""
@@ -78,8 +83,8 @@ def _lines_outside_code(text: str, at: int) -> Iterator[tuple[int, str]]:
         at += len(line) + 1
 
 
-def _headings(lines: list[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
-    """Yield (offset, level, name) of the ``#`` lines, and of lines underlined with = or -."""
+def _headings(lines: Iterable[tuple[int, str]]) -> Iterator[Heading]:
+    """Yield the ``#`` lines, and of lines underlined with = or -."""
     candidate: tuple[int, str] | None = None  # the line above, if it is a paragraph of one line
     follows_blank = True
     for at, line in lines:

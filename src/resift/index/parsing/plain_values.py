@@ -1,6 +1,7 @@
-"""JSON values as text: a line for each value, with its path, in the order of the file. Pure."""
+"""JSON, and its values as text: a line for each, with its path, in the order of the file. Pure."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from resift.errors import SourceError
@@ -11,6 +12,22 @@ _MAX_PATH = 120
 _MAX_DEPTH = 200
 _MAX_LISTED = 1_000
 """Values of a list on one line."""
+TOO_DEEP = "its lists and objects are nested too deep"
+
+
+def load_json(
+    text: str,
+    parse_int: Callable[[str], Any] = str,
+    parse_float: Callable[[str], Any] = str,
+) -> Any:
+    """Load JSON, with numbers as they are written unless functions convert them.
+
+    Raise `ValueError` for what is not JSON, and `SourceError` for too deep nesting.
+    """
+    try:
+        return json.loads(text, parse_int=parse_int, parse_float=parse_float)
+    except RecursionError as error:
+        raise SourceError(TOO_DEEP) from error
 
 
 def value_lines(value: Any, path: str = "", depth: int = 0) -> Iterator[str]:

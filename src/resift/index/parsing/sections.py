@@ -69,7 +69,8 @@ class _Group:
 def sections_of_parts(text: str, parts: Iterable[Part]) -> tuple[Section, ...]:
     """Make sections without sentences that cover the text; small neighbours of a scope share one.
 
-    A short part without a name, such as a closing bracket, belongs to the part before it.
+    `parts` are in order. A short part without a name, such as a closing bracket, belongs to the
+    part before it.
     """
     return tuple(group.section for group in _merge(text, _groups(text, parts)))
 
@@ -77,7 +78,7 @@ def sections_of_parts(text: str, parts: Iterable[Part]) -> tuple[Section, ...]:
 def _groups(text: str, parts: Iterable[Part]) -> Iterator[_Group]:
     """Yield the parts that have text, each with its end; the first begins with the text."""
     before = Part(0)
-    for part in (*sorted(parts, key=lambda part: part.start), None):
+    for part in (*parts, None):
         end = part.start if part else len(text)
         if end > before.start and not text[before.start : end].isspace():
             names = (before.name,) if before.name else ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from resift.index.parsing.documents import ParsedDocument, TextBuilder
-from resift.index.parsing.parse_html import parse_html
+from resift.index.parsing.parse_html import read_page
 
 _TITLES = frozenset({"title", "article-title"})
 _VERBATIM = frozenset(
@@ -37,7 +37,7 @@ _MAX_DEPTH = 10_000
 
 
 class TooMuch(Exception):
-    """The file declares entities that expand to more than a document needs."""
+    """The file is nested deeper, or expands to more text, than a document needs."""
 
 
 class XmlHandler:
@@ -256,5 +256,4 @@ def _label(element: _Element) -> str:
 
 def _text_of_html(markup: str) -> str:
     """Return the text of HTML that a feed has as the text of an element."""
-    page = f"<!doctype html><body>{markup}"
-    return parse_html("", page.encode("utf-8", "replace")).documents[0].text
+    return read_page("", f"<body>{markup}").text

@@ -82,7 +82,7 @@ class Source:
         if self._only:
             return Listing((self._files.stat(self._only),))
         raw = self._files.list(follow_links)
-        files = [f for f in raw.files if not _is_hidden(f.key) and globs.match(f.key)]
+        files = [f for f in raw.files if not is_hidden(f.key) and globs.match(f.key)]
         unsupported, unsupported_others = self._sort(raw.unsupported, globs)
         unseen, unseen_others = self._sort(raw.unseen, globs)
         others = {**unsupported_others, **unseen_others}
@@ -194,7 +194,7 @@ class Source:
             is_selected = (may_be_folder and globs.may_match_below(entry.key)) or (
                 not entry.is_folder and globs.match(entry.key)
             )
-            if _is_hidden(entry.key) or not is_selected:
+            if is_hidden(entry.key) or not is_selected:
                 continue
             other = _not_document(entry.key, globs)
             if other is None or (may_be_folder and other[0] == entry.key):
@@ -284,5 +284,6 @@ def _is_single_file(uri: str, location: Location) -> bool:
     return kind == "file"
 
 
-def _is_hidden(path: str) -> bool:
+def is_hidden(path: str) -> bool:
+    """Whether a part of a path begins with a dot, other than ``.`` and ``..``."""
     return any(part.strip(".") and part.startswith(".") for part in path.split("/"))

@@ -6,13 +6,10 @@ A listing is requested without obstore, so it is signed here, as Azure's Shared 
 import base64
 import hashlib
 import hmac
-import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import Request
@@ -23,12 +20,11 @@ from resift.index.certificates import bundle
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.az_connection import Account, find_account
 from resift.index.storage.location import Location
+from resift.index.storage.lookups import cached_for_minutes
 from resift.index.storage.unprinted import unprinted
 
 _SCOPE = "https://storage.azure.com/.default"
 _VERSION = "2021-12-02"  # the first one that escapes the names XML cannot hold was 2021-02-12
-_CACHED_S = 300.0
-_ONE_LOOKUP = threading.Lock()
 
 
 def az_access(location: Location) -> Access:
@@ -125,13 +121,8 @@ class _Tokens:
         return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
 
+@cached_for_minutes(max_results=2)
 def _find_tokens(ca_file: str | None) -> _Tokens:
-    with _ONE_LOOKUP:
-        return _look_up(ca_file, time.monotonic() // _CACHED_S)
-
-
-@lru_cache(maxsize=2)
-def _look_up(ca_file: str | None, _period: float) -> _Tokens:
     options: dict[str, Any] = {}
     if ca_file:
         options["connection_verify"] = bundle(ca_file)

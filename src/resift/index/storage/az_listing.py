@@ -9,9 +9,9 @@ from resift.index.storage.listing_page import (
     ListingError,
     Page,
     check_keys,
+    listed_object,
     not_a_listing,
     parse_xml,
-    substitute_etag,
     tag,
 )
 
@@ -43,14 +43,13 @@ def _object(blob: ElementTree.Element) -> ListedObject | None:
     if fields.get("ResourceType") == "directory":
         return None
     try:
-        name, size = children["Name"], int(fields["Content-Length"])
-        if not 0 <= size < 1 << 63:
-            raise ValueError(size)
-        modified = parsedate_to_datetime(fields["Last-Modified"])
-    except (KeyError, ValueError, TypeError) as error:
+        name, size, modified = children["Name"], fields["Content-Length"], fields["Last-Modified"]
+        key = name.text or ""
+        return listed_object(
+            unquote(key, errors="surrogateescape") if name.get("Encoded") == "true" else key,
+            fields.get("Etag", ""),
+            size,
+            parsedate_to_datetime(modified),
+        )
+    except (KeyError, ValueError, OverflowError) as error:
         raise ListingError(not_a_listing("an object without key, size or time")) from error
-    key = name.text or ""
-    if name.get("Encoded") == "true":
-        key = unquote(key, errors="surrogateescape")
-    etag = fields.get("Etag", "").strip('"') or substitute_etag(modified, size)
-    return ListedObject(key, etag, size, modified.timestamp())

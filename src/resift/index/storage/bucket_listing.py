@@ -26,7 +26,7 @@ _RETRIED = {429, 500, 502, 503, 504}
 _TIMEOUT_S = 10.0
 _MAX_WAIT_S = 5.0
 _TRIES, _SECONDS = 4, 10.0
-# For later pages: a store that has answered once is worth waiting for.
+# For later pages: a store that has responded once is worth waiting for.
 _PATIENT_TRIES, _PATIENT_SECONDS = 10, 60.0
 _MAX_PAGE_BYTES = 32 << 20
 # The start of object_store's messages, after which `storage.errors` expects no object names.

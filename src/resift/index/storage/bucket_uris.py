@@ -6,14 +6,15 @@ in the path (any other host). An Azure account's host is the same store as ``abf
 """
 
 import re
-from ipaddress import ip_address
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes
 
 from resift.errors import InputError
+from resift.index.storage.endpoints import is_loopback, split_url
 
 SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "http", "https")
 EXPECTED = "expected a folder or s3://bucket/prefix"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PUBLIC = "https:// names a public bucket, like https://BUCKET.s3.REGION.amazonaws.com/PREFIX"
 # The names that AWS and other stores allow or have allowed; all are valid in a URL.
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -25,7 +26,6 @@ _AWS_HOST = re.compile(
     r"(?:(.+)\.)?s3[.-](?:dualstack\.)?(?:([a-z0-9-]+)\.)?amazonaws\.com(?:\.cn)?"
 )
 _GOOGLE_HOST = re.compile(r"(?:(.+)\.)?storage\.googleapis\.com")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _WEB = ("http", "https")
 _SIGNATURE = re.compile(r"\?(?:.*&)?sig=")
 
@@ -51,7 +51,7 @@ def parse_bucket_uri(uri: str) -> BucketUri:
             f"{shown(uri)}: has a SAS token; set it as AZURE_STORAGE_SAS_TOKEN, not in the URI"
         )
     has_invalid_part = path and any(part in ("", ".", "..") for part in path.split("/"))
-    if has_invalid_part or _CONTROL.search(path):
+    if has_invalid_part or CONTROL.search(path):
         raise InputError(
             f"{shown(uri)}: a prefix with control characters or an empty or dotted "
             f"part; {EXPECTED} without"
@@ -117,9 +117,9 @@ def shown(uri: str) -> str:
 
 
 def _split_web(uri: str, scheme: str, is_typed: bool) -> BucketUri:
-    url = _split_url(uri)
+    url = _checked_url(uri)
     host = url.netloc.lower()
-    if scheme == "http" and not _is_loopback(str(url.hostname)):
+    if scheme == "http" and not is_loopback(str(url.hostname)):
         raise InputError(
             f"{shown(uri)}: http:// only to this machine: write https://, or s3:// and name the "
             "server in AWS_ENDPOINT_URL"
@@ -141,13 +141,9 @@ def _split_web(uri: str, scheme: str, is_typed: bool) -> BucketUri:
     return BucketUri(scheme, bucket, path, host)
 
 
-def _split_url(uri: str) -> SplitResult:
-    try:
-        url = urlsplit(uri)
-        port = url.port
-    except ValueError:  # the port is not a number, or an IPv6 address is incomplete
-        url, port = urlsplit(""), 0
-    if not url.hostname or port == 0 or not re.fullmatch(r"[!-~]+", url.netloc):
+def _checked_url(uri: str) -> SplitResult:
+    url = split_url(uri)
+    if not url.hostname or not re.fullmatch(r"[!-~]+", url.netloc):
         raise InputError(f"{shown(uri)}: not a URL; {_PUBLIC}")
     if "@" in url.netloc:
         raise InputError(f"{shown(uri)}: contains a user; {_PUBLIC}")
@@ -186,10 +182,3 @@ def _decoded(uri: str, path: str) -> str:
         return unquote_to_bytes(path.encode()).decode()
     except UnicodeError:
         raise InputError(f"{shown(uri)}: not UTF-8; {EXPECTED} that is") from None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -40,7 +40,7 @@ _RATE_WINDOW_S, _RATE_MIN_BYTES = 10.0, 5_000
 def open_bucket(location: Location, *, patient: bool = False) -> Any:
     """Open an obstore store rooted at the prefix. Sends no request.
 
-    With `patient` wait longer, for a store that has answered before.
+    With `patient` wait longer, for a store that has responded before.
     """
     timeout, retries, seconds = _PATIENT if patient else _IMPATIENT
     return _access(location).store(

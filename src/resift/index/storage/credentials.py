@@ -6,28 +6,24 @@ print keys; botocore does, if the settings name a profile or AWS's shared files 
 """
 
 import os
-import threading
-import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from resift.errors import InputError, MissingExtra, SettingsError
 from resift.extras import require
 from resift.files import from_home
+from resift.index.storage.lookups import cached_for_minutes
 from resift.index.storage.unprinted import unprinted
 from resift.settings import StorageSettings
 
 # botocore renews keys that expire within ten minutes, if it can.
 _VALID_FOR = timedelta(minutes=10)
-_CACHED_S = 300.0
 _SHARED_FILES = {
     "AWS_CONFIG_FILE": "~/.aws/config",
     "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
 }
-_ONE_LOOKUP = threading.Lock()
 
 
 class Credentials:
@@ -82,15 +78,11 @@ def find_credentials(storage: StorageSettings) -> Credentials | None:
         or not (storage.profile or any(path.is_file() for path in _shared_files()))
     ):
         return None
-    with _ONE_LOOKUP:
-        period = time.monotonic() // _CACHED_S
-        return _look_up(storage.profile, storage.name_of("profile"), _environment(), period)
+    return _look_up(storage.profile, storage.name_of("profile"), _environment())
 
 
-@lru_cache(maxsize=1)
-def _look_up(
-    profile: str | None, setting: str, _environment: object, _period: float
-) -> Credentials | None:
+@cached_for_minutes(max_results=1)
+def _look_up(profile: str | None, setting: str, _environment: object) -> Credentials | None:
     try:
         botocore = require("botocore.session", "aws")
     except MissingExtra:

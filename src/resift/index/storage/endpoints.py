@@ -1,7 +1,8 @@
 """Checks endpoints, because Rust code panics at some of them or reports them late. Pure."""
 
 import re
-from urllib.parse import urlsplit
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
 
 from resift.errors import SettingsError
 
@@ -13,12 +14,8 @@ def check_endpoint(endpoint: str, name: str) -> str:
     """
     if not endpoint:
         return ""
-    try:
-        url = urlsplit(endpoint)
-        port = url.port
-    except ValueError:  # the port is not a number, or an IPv6 address is incomplete
-        url, port = urlsplit(""), 0
-    is_valid = url.scheme in ("http", "https") and url.hostname and port != 0
+    url = split_url(endpoint)
+    is_valid = url.scheme in ("http", "https") and url.hostname
     if not is_valid or not re.fullmatch(r"[!-~]+", endpoint) or url.query or url.fragment:
         shown = ascii(endpoint.rpartition("@")[2].partition("?")[0])
         raise SettingsError(
@@ -27,3 +24,21 @@ def check_endpoint(endpoint: str, name: str) -> str:
     if "@" in url.netloc:
         raise SettingsError(f"{name}: contains a user; put keys into the settings for keys")
     return url._replace(netloc=url.netloc.lower()).geturl().rstrip("/")
+
+
+def split_url(url: str) -> SplitResult:
+    """Split a URL; all parts are empty if its host or its port is not valid."""
+    empty = urlsplit("")
+    try:
+        parts = urlsplit(url)
+        return empty if parts.port == 0 else parts
+    except ValueError:  # the port is not a number, or an IPv6 address is incomplete
+        return empty
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine; other names may resolve to any address."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

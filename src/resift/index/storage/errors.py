@@ -92,7 +92,7 @@ _BAD_CREDENTIALS = (
     "TokenRefreshRequired",
 )
 _TEMPORARY = {408, 429, 500, 502, 503, 504}
-_NO_ANSWER_SIGNS = (
+_NO_RESPONSE_SIGNS = (
     "HttpError",
     "Connection reset",
     "error sending request",
@@ -124,7 +124,7 @@ _CLIENT_PHRASES = (
         "AWS_ENDPOINT_URL is empty or not a URL: expected http(s)://host[:port], or unset it",
     ),
     ("Failed to resolve region", "the bucket's region is not known: set AWS_REGION"),
-    ("Got invalid list response", f"the answer is not an S3 listing: {_ENDPOINT}"),
+    ("Got invalid list response", f"the response is not an S3 listing: {_ENDPOINT}"),
     ("transfer too slow: ", _SLOW),
     ("request or response body error", _SLOW),
     ("HttpError", f"the server does not answer: {_ENDPOINT}"),
@@ -150,10 +150,12 @@ _CREDENTIAL_PHRASES = (
 # The message of a provider of tokens, which names its own settings.
 _PROVIDER = re.compile(r"External (?:GCP|Azure) credential provider: SettingsError: (.{1,400})")
 _REQUEST = re.compile(r"Error performing [A-Z]+ \S+ in [\d.]+(?:ns|µs|ms|s)\b")
-_SHORT_ANSWER = re.compile(r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL)
-_ANSWER = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
-# The answer to a deletion of several objects: the key precedes the store's words.
-_BULK_ANSWER = re.compile(
+_SHORT_RESPONSE = re.compile(
+    r"- Server returned non-2xx status code: (\d{3})[^:]*:?(.*)", re.DOTALL
+)
+_RESPONSE = re.compile(r"^ *status: (\d{3}),\n *body: (.*)", re.MULTILINE | re.DOTALL)
+# The response to a deletion of several objects: the key precedes the store's words.
+_BULK_RESPONSE = re.compile(
     r"DeleteObjects request failed for key .*\(code: ([\w.]+)\)\s*$", re.DOTALL
 )
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
@@ -212,7 +214,7 @@ def is_down(error: BaseException | None) -> bool:
     failure = _parse(error)
     if failure.status:
         return failure.status in _TEMPORARY
-    return any(sign in failure.reason for sign in _NO_ANSWER_SIGNS)
+    return any(sign in failure.reason for sign in _NO_RESPONSE_SIGNS)
 
 
 @contextmanager
@@ -242,7 +244,7 @@ def _phrase(error: BaseException, failure: _Failure) -> str | None:
     if failure.code in _CODES:
         return _CODES[failure.code]
     if failure.status:
-        return _STATUSES.get(failure.status) or f"it answers {failure.status}"
+        return _STATUSES.get(failure.status) or f"it responds with status {failure.status}"
     for sign, phrase in _CLIENT_PHRASES:
         if sign in failure.reason:
             return phrase
@@ -253,8 +255,8 @@ def _credential_phrase(error: BaseException) -> str | None:
     """Describe a failed request for credentials, after which none was sent to the bucket."""
     message = str(error).partition("\n\nDebug source:\n")[0]
     request = _REQUEST.search(message)
-    if not request and (told := _PROVIDER.search(message)):
-        return told[1]
+    if not request and (provider := _PROVIDER.search(message)):
+        return provider[1]
     for sign, phrase in _CREDENTIAL_PHRASES:
         if sign in (request[0] if request else message):
             return phrase
@@ -264,14 +266,14 @@ def _credential_phrase(error: BaseException) -> str | None:
 def _parse(error: BaseException) -> _Failure:
     """Find the response in an error's text, outside of the parts that may hold object names."""
     message, _, dump = str(error).rpartition("\n\nDebug source:\n")
-    if answer := _ANSWER.search(dump):  # other texts are quoted in the dump and cannot match
-        return _Failure(int(answer[1]), _code(answer[2]), answer[2])
+    if response := _RESPONSE.search(dump):  # other texts are quoted in the dump and cannot match
+        return _Failure(int(response[1]), _code(response[2]), response[2])
     message = message or dump
     requests = list(_REQUEST.finditer(message))
     after = message[requests[-1].end() :] if requests else ""
-    if answer := _SHORT_ANSWER.search(after):
-        return _Failure(int(answer[1]), _code(answer[2]), answer[2])
-    if bulk := _BULK_ANSWER.search(message):
+    if response := _SHORT_RESPONSE.search(after):
+        return _Failure(int(response[1]), _code(response[2]), response[2])
+    if bulk := _BULK_RESPONSE.search(message):
         return _Failure(code=bulk[1])
     return _Failure(reason=f"{after}\n{dump}" if requests else message)
 

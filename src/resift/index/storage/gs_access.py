@@ -6,31 +6,28 @@ three get the tokens of google-auth.
 
 import json
 import threading
-import time
 import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 from urllib.request import Request
 
-from resift.errors import InputError, MissingExtra, ResiftError, SettingsError
+from resift.errors import InputError, ResiftError, SettingsError
 from resift.extras import require
 from resift.files import from_home, read_regular, reason
 from resift.index.certificates import bundle
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.endpoints import check_endpoint
 from resift.index.storage.location import Location
+from resift.index.storage.lookups import cached_for_minutes
 from resift.index.storage.unprinted import unprinted
 from resift.storage_settings import GsSettings
 
 _ENDPOINT = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
-_CACHED_S = 300.0
 _MAX_KEY_BYTES = 1 << 20
 _KEY_FILE = "a key file of Google Cloud: of a service account, a user or a workload identity"
-_ONE_LOOKUP = threading.Lock()
 
 
 def gs_access(location: Location) -> Access:
@@ -93,12 +90,11 @@ def _find_tokens(settings: GsSettings, ca_file: str | None) -> _Tokens | None:
     has_keys = settings.credentials_file or settings.credentials_json
     if settings.skip_signature or (settings.endpoint and not has_keys):
         return None
-    with _ONE_LOOKUP:
-        return _look_up(settings, ca_file, time.monotonic() // _CACHED_S)
+    return _look_up(settings, ca_file)
 
 
-@lru_cache(maxsize=8)
-def _look_up(settings: GsSettings, ca_file: str | None, _period: float) -> _Tokens:
+@cached_for_minutes(max_results=8)
+def _look_up(settings: GsSettings, ca_file: str | None) -> _Tokens:
     auth = require("google.auth", "gs")
     session = require("requests", "gs").Session()
     if ca_file:
@@ -111,7 +107,7 @@ def _look_up(settings: GsSettings, ca_file: str | None, _period: float) -> _Toke
             warnings.simplefilter("ignore", DeprecationWarning)
             with unprinted("google"):
                 credentials = _load(auth, settings, request)
-    except (ResiftError, MissingExtra):
+    except ResiftError:
         raise
     except Exception as error:  # of a file or a server
         raise _unusable(error) from None

@@ -48,6 +48,15 @@ def check_keys(objects: list[ListedObject], prefix: str) -> None:
         raise ListingError(not_a_listing(f"keys that do not begin with {prefix!r}"))
 
 
+def listed_object(key: str, etag: str, size: str, modified: datetime) -> ListedObject:
+    """Make an entry; raise `ValueError` or `OverflowError` for an impossible size or time."""
+    count = int(size)
+    if not 0 <= count < 1 << 63:
+        raise ValueError(size)
+    etag = etag.strip('"') or substitute_etag(modified, count)
+    return ListedObject(key, etag, count, modified.timestamp())
+
+
 def substitute_etag(modified: datetime, size: int) -> str:
     """Make an ETag for a store without ETags, the same for a listing and a read."""
     return f"{int(modified.timestamp())}-{size}"
@@ -72,6 +81,5 @@ def tag(element: ElementTree.Element) -> str:
 
 def not_a_listing(detail: str) -> str:
     """The message for a response that is not a listing."""
-    return (
-        f"the answer is not an S3 listing ({detail}): check AWS_ENDPOINT_URL and the bucket's name"
-    )
+    remedy = "check AWS_ENDPOINT_URL and the bucket's name"
+    return f"the response is not an S3 listing ({detail}): {remedy}"

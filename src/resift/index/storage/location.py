@@ -10,6 +10,7 @@ from urllib.parse import unquote_to_bytes
 from resift.errors import InputError
 from resift.files import from_home
 from resift.index.storage.bucket_uris import (
+    CONTROL,
     EXPECTED,
     SCHEMES,
     is_in_host,
@@ -29,7 +30,6 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _MISTYPED_SCHEME = re.compile(r"(s3a?|s3n|gs|gcs|az|abfss?|https?|ftp):", re.IGNORECASE)
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 _MAX_NAME = 255
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ def _locate_folder(path: object, encode: Callable[[str], bytes]) -> Location:
         raise
     except (ValueError, OSError) as error:  # a NUL in it, or too long a name
         raise InputError(f"{shown(path)}: not a path ({error}); {EXPECTED}") from None
-    if _CONTROL.search(text):
+    if CONTROL.search(text):
         raise InputError(f"{shown(text)}: a path with control characters; {EXPECTED} without")
     return Location(None, text)
 

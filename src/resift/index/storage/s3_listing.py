@@ -9,9 +9,9 @@ from resift.index.storage.listing_page import (
     ListingError,
     Page,
     check_keys,
+    listed_object,
     not_a_listing,
     parse_xml,
-    substitute_etag,
     tag,
 )
 
@@ -49,14 +49,12 @@ def parse(body: bytes, prefix: str) -> Page:
 def _object(element: ElementTree.Element, is_encoded: bool) -> ListedObject:
     fields = {tag(child): child.text or "" for child in element}
     try:
-        key, size = fields["Key"], int(fields["Size"])
-        if not 0 <= size < 1 << 63:
-            raise ValueError(size)
-        modified = datetime.fromisoformat(fields["LastModified"])
-        seconds = modified.timestamp()
-        etag = fields.get("ETag", "").strip('"') or substitute_etag(modified, size)
+        key, size, modified = fields["Key"], fields["Size"], fields["LastModified"]
+        return listed_object(
+            unquote_plus(key, errors="surrogateescape") if is_encoded else key,
+            fields.get("ETag", ""),
+            size,
+            datetime.fromisoformat(modified),
+        )
     except (KeyError, ValueError, OverflowError) as error:
         raise ListingError(not_a_listing("an object without key, size or time")) from error
-    return ListedObject(
-        unquote_plus(key, errors="surrogateescape") if is_encoded else key, etag, size, seconds
-    )

@@ -77,8 +77,8 @@ class Passage:
         return searchable("\n".join(part for part in parts if part))
 
     @property
-    def lexical_text(self) -> str:
-        """The text that is analysed: `search_text`, a row's id, and short values of its metadata.
+    def searched_metadata(self) -> str:
+        """What is analysed beside `search_text`: a row's id, and short values of its metadata.
 
         People search for an order number or a name that stands in a column of its own.
         """
@@ -88,8 +88,7 @@ class Passage:
         for value in self.metadata.values():
             parts = value if isinstance(value, list) else [value]
             values += (str(part) for part in parts if _is_short(part))
-        added = " ".join(values)[:_MAX_METADATA]
-        return f"{self.search_text}\n{searchable(added)}" if added else self.search_text
+        return " ".join(values)[:_MAX_METADATA]
 
 
 def _is_short(value: Any) -> bool:
@@ -177,7 +176,8 @@ def to_arrow(passages: Sequence[Passage], vectors: NDArray[np.float32], table_sc
     texts = [p.search_text for p in passages]
     columns["search_hash"] = [search_hash(text) for text in texts]
     analyser = analyser_of(table_schema)
-    terms = [analyser.document(p.lexical_text) for p in passages]
+    added = (p.searched_metadata for p in passages)
+    terms = [analyser.document(f"{text} {more}") for text, more in zip(texts, added, strict=True)]
     columns |= {TERMS: [line for line, _ in terms], EXACT_TERMS: [line for _, line in terms]}
     precomputed = [_precomputed_values(p.precomputed) for p in passages]
     columns |= {name: [row[i] for row in precomputed] for i, name in enumerate(_PRECOMPUTED)}

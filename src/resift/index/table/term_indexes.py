@@ -18,7 +18,7 @@ TERM_INDEXES = {TERMS: "terms_bm25", EXACT_TERMS: "exact_terms_bm25"}
 # An exact word decides between passages with the same stems; more harms. An identifier that is
 # written as a whole says much more (`benchmarks/lexical.py`).
 _WORD_BOOST, _IDENTIFIER_BOOST = 0.1, 0.5
-_LEAST_ROWS = 50
+_MORE_ROWS = 50
 # The analyser has done all of it.
 _AS_THEY_ARE = {
     "base_tokenizer": "whitespace",
@@ -40,16 +40,16 @@ def index_terms(dataset: Any) -> None:
 def search_terms(
     dataset: Any, terms: QueryTerms, k: int, allowed: bytes | None = None
 ) -> dict[int, float]:
-    """Find rows with high sums of BM25 scores: row ids to scores, of at most four times `k` rows.
+    """Find rows with high sums of BM25 scores: row ids to scores, of `k` rows or more.
 
     `allowed` are the rows that match a filter, as Lance expects them. The terms and the identifiers
-    bring their best twice `k` rows each (50 at least); each of these rows gets the scores of all
-    terms. So the best `k` are approximate: a row that is among neither, because exact words make
-    much of its sum, or because it is behind in both, is missed. Lance's exact query for any of
-    several clauses computes each row that has any term: 20 times as slow.
+    bring their best `k` rows and 50 more each; each of these rows gets the scores of all terms. So
+    the best `k` are approximate: a row that is among neither, because exact words make much of its
+    sum, or because it is behind in both, is missed. Lance's exact query for any of several clauses
+    computes each row that has any term, which takes about ten times as long (LOG.md, 2026-11-26).
     """
     match = partial(_matches, dataset)
-    count = max(2 * k, _LEAST_ROWS)
+    count = k + _MORE_ROWS
     by_terms = match(terms.terms, TERMS, count, allowed)
     by_name = match(terms.identifiers, EXACT_TERMS, count, allowed)
     rows = by_terms.keys() | by_name.keys()

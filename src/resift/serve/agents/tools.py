@@ -34,7 +34,7 @@ Finds passages in indexed documents, best first, and puts other texts in order o
 - search: start here for a question about the indexed documents. Ask in whole words, as a question \
 or a description of what the answer says. Cite what you use by its uri and page or heading.
 - read_passage: where a passage of a search is cut and you need the rest, or (before, after) what \
-stands around it in its document.
+is around it in its document.
 - rerank: for texts that you have already, such as results of another search. Needs no index.
 - list_indexes: only if there is doubt which index to search.
 Every answer has at most max_tokens tokens. It says what was left out, cut or not read. Texts of \
