@@ -1,5 +1,6 @@
 """An embedder is opened by a name, and by its own name again; what is no name is refused."""
 
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 from embedder_artifacts import make_embedder_artifact
-from resift.errors import ArtifactError, ModelNotFound
-from resift.index.embed import open_embedder
+from resift.errors import ArtifactError, ModelError, ModelNotFound
+from resift.index.embed import open_embedder, open_same
 from resift.settings import Settings
 
 
@@ -61,3 +62,17 @@ def test_a_password_in_a_mistyped_url_is_not_shown() -> None:
 def test_a_folder_without_a_model_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="resift convert"):
         open_embedder(str(tmp_path), Settings())
+
+
+@pytest.mark.parametrize("name", ["bundled", "http://127.0.0.1:9/v1#m"])
+def test_a_pickled_embedder_is_the_same_model_in_the_other_process(name: str) -> None:
+    embedder = open_embedder(name, Settings(threads=1))
+    copy = pickle.loads(pickle.dumps(embedder))
+    assert (copy.name, copy.fingerprint) == (embedder.name, embedder.fingerprint)
+    if name == "bundled":
+        assert np.array_equal(copy.embed(["one text"]), embedder.embed(["one text"]))
+
+
+def test_an_embedder_that_is_another_model_now_is_refused() -> None:
+    with pytest.raises(ModelError, match="use the same model"):
+        open_same("bundled", Settings(), "other weights")

@@ -183,7 +183,7 @@ def test_what_waits_long_is_committed_though_it_is_little(
     writing = writer(shelf)
     writing.add(origin("/d/a.jsonl", "9"), file(*map(str, range(200)), rows=True))
     assert not writing.is_full
-    monkeypatch.setattr("resift.index.writer._COMMIT_SECONDS", 0.0)
+    monkeypatch.setattr("resift.index.writer.COMMIT_SECONDS", 0.0)
     assert writing.is_full
 
 

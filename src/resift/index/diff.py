@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from resift.errors import MassDeletion
 from resift.index.manifest import Entry
@@ -145,6 +146,19 @@ class SourceComparison:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "changes", self.diff(self.published))
+
+    @property
+    def stored_options(self) -> dict[str, Any]:
+        """The options of the source, as a version stores them."""
+        return {self.source_uri: self.source_options.to_json()}
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the newest version already has all of this."""
+        before = self.before
+        if before is None or self.changes:
+            return False
+        return self.stored_options.items() <= before.source_options.items()
 
     def diff(self, entries: Mapping[str, Entry]) -> Diff:
         """Compare the listing with these entries."""

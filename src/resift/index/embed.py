@@ -4,12 +4,14 @@ Each kind of embedder has a file in `embedders/`.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.errors import ModelError
 from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
 from resift.settings import Settings
 from resift.types import Document, Precomputed
@@ -64,12 +66,18 @@ class Models:
     """The models of a sync, and the analyser. `precomputer` opens the reranker, or returns None.
 
     With `token_states` the token states of each passage are precomputed as well as its token ids.
+    `elsewhere` returns what opens the same models in another process, to run in so many threads;
+    that can be pickled.
     """
 
     embedder: Embedder
     precomputer: Callable[[], Precomputer | None] = lambda: None
     token_states: bool = False
     analyser: AnalyserChoice = ANY_ANALYSER
+    elsewhere: "Callable[[int], OpenModels] | None" = None
+
+
+OpenModels = Callable[[], AbstractContextManager[Models]]
 
 
 def is_remote(embedder: Embedder) -> bool:
@@ -126,3 +134,14 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     from resift.index.embedders.stored import open_stored, parse_name
 
     return open_stored(parse_name(spec), settings)
+
+
+def open_same(name: str, settings: Settings, fingerprint: str) -> Embedder:
+    """Open an embedder again, for example in another process; raise `ModelError` for another."""
+    embedder = open_embedder(name, settings)
+    if embedder.fingerprint != fingerprint:
+        raise ModelError(
+            f"{name}: the model there is {embedder.fingerprint}, not {fingerprint}: use the same "
+            "model in all processes"
+        )
+    return embedder

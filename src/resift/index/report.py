@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from resift.index.diff import SourceComparison, ancestor, is_new
 from resift.index.manifest import Entry
@@ -63,7 +64,7 @@ class SyncReport:
 
 
 def make_report(
-    started: float, comparison: SourceComparison, run: SyncRun | None, version: Version
+    started: float, comparison: SourceComparison, run: SyncRun[Any] | None, version: Version
 ) -> SyncReport:
     """Make the report of a sync that started at `started` (``time.perf_counter``).
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import groupby
+from typing import Generic, Protocol, TypeVar
 
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.index.diff import Diff, Expected
@@ -12,6 +13,7 @@ from resift.index.parsing.documents import ChunkedFile
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.parsing.options import ParseOptions
 from resift.index.parsing.pool import ParserPool
+from resift.index.parts import Part, PartCommitter
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
@@ -89,8 +91,33 @@ def _fetch(
             yield object_, item.key, data
 
 
+class SyncWriter(Protocol):
+    """What a sync has written: as in `Writer`, or in `PartCommitter` if workers write."""
+
+    indexed: dict[str, Entry]
+    attempt: str
+    committed: dict[str, Entry]
+    embedded: int
+    reused: int
+    precomputed_bytes: int
+
+    @property
+    def written(self) -> int: ...
+
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def is_full(self) -> bool: ...
+
+    def commit(self, report_progress: Callable[[], None]) -> None: ...
+
+
+W = TypeVar("W", bound=SyncWriter)
+
+
 @dataclass
-class SyncRun:
+class SyncRun(Generic[W]):
     """The results of a sync, object by object.
 
     `diff` compares the source with the table, including rows that are not published yet. `reread`
@@ -99,7 +126,7 @@ class SyncRun:
     objects that were deleted after they were listed.
     """
 
-    writer: Writer
+    writer: W
     expected: Expected
     diff: Diff
     progress: ProgressCallback | None
@@ -116,20 +143,32 @@ class SyncRun:
         self._total = len(items)
         self._total_bytes = sum(item.size for item in items)
 
-    def add(self, read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
+    def add(self: "SyncRun[Writer]", read: ReadObject, parsed: ChunkedFile | SourceError) -> None:
         """Add an object's passages, or record why it has none."""
         if isinstance(parsed, ChunkedFile) and any(doc.chunks for doc in parsed.documents):
             self._add_passages(read, parsed)
         else:
             self._bytes_without += read.item.size
             self._skip(read, parsed)
-        self._done += 1
-        self._bytes += read.item.size
+        self._count(1, read.item.size)
+
+    def add_part(self: "SyncRun[PartCommitter]", part: Part) -> None:
+        """Add what a worker did with some objects."""
+        self.writer.add(part)
+        self.skipped |= part.skipped
+        self.reread |= part.reread
+        self.unread += part.unread
+        self.vanished += part.vanished
+        self._count(part.objects, part.bytes)
+
+    def _count(self, objects: int, size: int) -> None:
+        self._done += objects
+        self._bytes += size
         self.report_progress()
         if self.writer.is_full:
             self.writer.commit(self.report_progress)
 
-    def _add_passages(self, read: ReadObject, file: ChunkedFile) -> None:
+    def _add_passages(self: "SyncRun[Writer]", read: ReadObject, file: ChunkedFile) -> None:
         uri, key = read.item.uri, read.item.key
         origin = read.origin(self.expected.fingerprint(key, passages=1), self.writer.attempt)
         entry = self.writer.indexed.get(uri)

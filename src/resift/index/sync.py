@@ -10,6 +10,7 @@ A sync compares only entries below its source, so one index can hold several sou
 
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from resift.errors import IndexMismatch, InputError, SourceError, StoreError
 from resift.index.diff import Expected, SourceComparison
@@ -17,6 +18,8 @@ from resift.index.embed import Embedder, Models
 from resift.index.manifest import Entry, attempt_after, latest_attempts, new_attempt
 from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
 from resift.index.parsing.options import NO_LIMITS, ParseLimits
+from resift.index.part_work import PartJob, Workers
+from resift.index.parts import PartCommitter
 from resift.index.publish import SyncDelta, publish, undone_versions
 from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun, read_objects
@@ -48,10 +51,12 @@ def sync(
     progress: ProgressCallback | None = None,
     *,
     consent: SyncConsent = NO_CONSENT,
+    workers: Workers | None = None,
 ) -> SyncReport:
     """Update the index from `source` and publish a version; without changes write nothing.
 
-    `source_options` None uses the options of the last sync. Raise `SourceError` if the source
+    `source_options` None uses the options of the last sync. `workers` read, parse and embed the
+    changed objects; None is this process. Raise `SourceError` if the source
     cannot be listed, or has no documents and never had any; `SourceLost` if it becomes unreadable
     during the sync, which keeps what is already committed; and `MassDeletion` instead of deleting
     most indexed documents.
@@ -59,30 +64,75 @@ def sync(
     started = time.perf_counter()
     attempt = new_attempt()
     comparison = compare_source(source, versions, models, source_options)
-    before, published = comparison.before, comparison.published
+    before = comparison.before
     if not consent.deletes:
         comparison.check_deletions()
-    options = {source.uri: comparison.source_options.to_json()}
-    if before and not comparison.changes and options.items() <= before.source_options.items():
+    if before and comparison.is_published:
         return make_report(started, comparison, None, before)
     if not consent.unsafe:
         refuse_unsafe(versions.location)
     store = Store.open(versions.location, models.embedder, models.analyser)
+    changes = Changes(source, versions, comparison, store, attempt)
+    run = write_changes(changes, models, progress, workers)
+    if not consent.deletes:
+        check_emptied(comparison, run)
+    version = publish(store, versions, models.embedder, sync_delta(comparison, run))
+    return make_report(started, comparison, run, version)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The changes of a source that a sync writes to a table. `attempt` is the id of the sync."""
+
+    source: Source
+    versions: Versions
+    comparison: SourceComparison
+    store: Store
+    attempt: str
+
+
+def write_changes(
+    changes: Changes,
+    models: Models,
+    progress: ProgressCallback | None = None,
+    workers: Workers | None = None,
+) -> SyncRun[Any]:
+    """Read, embed and commit what has changed, here or in workers. Publishes nothing."""
+    source, comparison, store = changes.source, changes.comparison, changes.store
     indexed = _indexed_entries(store, comparison)
     diff = comparison.diff(indexed)  # an interrupted run may have written some of the changes
-    earlier = undone_versions(versions, before)
-    writer = Writer(store, models, indexed, attempt_after(indexed.values(), attempt), earlier)
-    run = SyncRun(writer, comparison.expected, diff, progress)
-    for read, parsed in read_objects(source, diff.to_read, comparison.source_options):
-        run.add(read, parsed)
-    writer.commit(run.report_progress)
-    if not consent.deletes:
-        contents = run.contents(comparison.changes.added)
-        comparison.check_deletions(run.emptied_entries(published), contents)
-    gone = frozenset(entry.origin.uri for entry in diff.gone)
-    delta = SyncDelta(run.current_entries(), gone, run.stale_origins(), options)
-    version = publish(store, versions, models.embedder, delta)
-    return make_report(started, comparison, run, version)
+    attempt = attempt_after(indexed.values(), changes.attempt)
+    earlier = undone_versions(changes.versions, comparison.before)
+    options, expected = comparison.source_options, comparison.expected
+    if workers is None:
+        writer = Writer(store, models, indexed, attempt, earlier)
+        run = SyncRun(writer, expected, diff, progress)
+        for read, parsed in read_objects(source, diff.to_read, options):
+            run.add(read, parsed)
+        writer.commit(run.report_progress)
+        return run
+    committer = PartCommitter(store, indexed, attempt)
+    parts_run = SyncRun(committer, expected, diff, progress)
+    job = PartJob(
+        changes.versions.location, store.table, source, options, expected, indexed, attempt, earlier
+    )
+    for part in workers.write(job, models, diff.to_read):
+        parts_run.add_part(part)
+    committer.commit(parts_run.report_progress)
+    return parts_run
+
+
+def check_emptied(comparison: SourceComparison, run: SyncRun[Any]) -> None:
+    """Raise `MassDeletion` if too many objects are gone or have no text any more."""
+    contents = run.contents(comparison.changes.added)
+    comparison.check_deletions(run.emptied_entries(comparison.published), contents)
+
+
+def sync_delta(comparison: SourceComparison, run: SyncRun[Any]) -> SyncDelta:
+    """What `publish` must know of a sync beside the table's rows."""
+    gone = frozenset(entry.origin.uri for entry in run.diff.gone)
+    options = comparison.stored_options
+    return SyncDelta(run.current_entries(), gone, run.stale_origins(), options)
 
 
 def compare_source(

@@ -1,9 +1,9 @@
 """Embeds the passages of many objects and commits them in batches of whole objects."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from resift.index.manifest import Entry
 from resift.index.parsing.documents import ChunkedDocument, ChunkedFile
 from resift.index.table.ids import passage_id
 from resift.index.table.rows import Origin, Passage, search_hash, to_arrow
-from resift.index.table.store import Store
+from resift.index.table.store import Problems, StoredPassage
 from resift.types import Document
 
 # A commit costs files and requests; a killed run loses the passages since its last commit.
 COMMIT_PASSAGES = 10_000
-_COMMIT_SECONDS = 20.0
+COMMIT_SECONDS = 20.0
 # With token states, about 200 kB a passage.
 _COMMIT_WITH_STATES = 500
 # Passages between two reports of progress.
@@ -28,6 +28,19 @@ _EMBED = 128
 Pending = Sequence[tuple[Entry, list[Passage]]]
 # Vectors by the hash of the embedded text, and by content, parser and ordinal.
 Vectors = dict[bytes | tuple[bytes, str, int], NDArray[np.float32]]
+
+
+class PassageStore(Protocol):
+    """The table of an index, as far as a `Writer` uses it (`Store`)."""
+
+    @property
+    def schema(self) -> Any: ...
+
+    def append(self, batches: Iterable[Any], problems: Problems) -> None: ...
+
+    def vectors(
+        self, entries: Sequence[Entry], version: int | None = None
+    ) -> Iterator[StoredPassage]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,7 @@ class IndexedObjects:
         by_content = {e.origin.content: e for e in self.entries.values() if e.passages}
         object.__setattr__(self, "by_content", by_content)
 
-    def vectors(self, store: Store, pending: Pending) -> Vectors:
+    def vectors(self, store: PassageStore, pending: Pending) -> Vectors:
         """Read the vectors of objects with the same URI or the same bytes as a pending one."""
         entries = {}
         for new, _ in pending:
@@ -65,7 +78,7 @@ class Writer:
     `committed` are the entries that this writer has written.
     """
 
-    store: Store
+    store: PassageStore
     models: Models
     indexed: dict[str, Entry]
     attempt: str
@@ -99,7 +112,7 @@ class Writer:
     def is_full(self) -> bool:
         """Whether it is time to commit."""
         limit = _COMMIT_WITH_STATES if self.models.token_states else COMMIT_PASSAGES
-        is_late = time.monotonic() - self._since > _COMMIT_SECONDS
+        is_late = time.monotonic() - self._since > COMMIT_SECONDS
         return self._passages >= limit or (is_late and self._passages > _EMBED)
 
     def add(self, origin: Origin, file: ChunkedFile) -> None:

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
@@ -98,6 +98,17 @@ class ComponentLoader:
         self._embedders: dict[str | None, Shared[Embedder]] = {}
         self._reranker = self._new_reranker()
         self.forget_version()
+
+    def elsewhere(self, threads: int) -> "Callable[[], ComponentLoader]":
+        """What makes this loader again in another process, where models use so many threads.
+
+        It can be pickled if the embedder and the reranker that the caller gave can. The settings go
+        with it: another machine has other variables.
+        """
+        settings = replace(self.settings, threads=self.settings.threads or threads)
+        embedder = self._given_embedder or self._given_embedder_name
+        given = (self._uri, None, settings, embedder, self._given_reranker, self.analyser)
+        return partial(ComponentLoader, *given)
 
     @cached_property
     def settings(self) -> Settings:

@@ -16,6 +16,7 @@ from resift.index.citation import CitationVerifier
 from resift.index.claims import Cited, Verdict
 from resift.index.embed import Embedder, Precomputer
 from resift.index.follow import SyncFailure
+from resift.index.part_work import Workers
 from resift.index.plan import SyncPlan
 from resift.index.report import SyncReport
 from resift.index.run import ProgressCallback
@@ -136,6 +137,7 @@ class Index:
         token_states: bool = False,
         allow_unsafe: bool = False,
         allow_deletes: bool = False,
+        workers: Workers | None = None,
     ) -> SyncReport:
         """Make the index hold what is below `source_uri`, and publish that as a new version.
 
@@ -148,6 +150,8 @@ class Index:
         cross-attention layers, with the same result. The report has the size of the states in
         bytes. Documents that were indexed without token states are read again.
 
+        `workers` are other processes that read, parse and embed, such as `resift.jobs.RayWorkers`.
+
         Raises `SourceError` if the source cannot be read, `StoreError` if the index cannot be
         written, `UnsafeStore` if the index's store loses writes (unless `allow_unsafe`), and
         `MassDeletion` if most or all of the source's documents would be deleted from the index
@@ -159,7 +163,9 @@ class Index:
             checked_flag("allow_unsafe", allow_unsafe), checked_flag("allow_deletes", allow_deletes)
         )
         token_states = checked_flag("token_states", token_states)
-        return self._maintenance.sync(source_uri, source_options, progress, token_states, consent)
+        return self._maintenance.sync(
+            source_uri, source_options, progress, token_states, consent, workers
+        )
 
     def follow(
         self,

@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from resift.errors import InputError
 from resift.index.embed import Models, Precomputer
 from resift.index.follow import FailureCallback, follow, open_trigger
+from resift.index.part_work import Workers
 from resift.index.plan import SyncPlan, plan
 from resift.index.publish import clean, rollback
 from resift.index.report import SyncReport
@@ -57,12 +59,15 @@ class Maintenance:
         progress: ProgressCallback | None,
         token_states: bool,
         consent: SyncConsent,
+        workers: Workers | None = None,
     ) -> SyncReport:
         """Sync, and delete versions that were replaced long ago."""
         source = open_source(source_uri, self.loader.settings.storage)
         versions = self.loader.versions
-        with self._models(token_states) as models:
-            report = sync(source, versions, models, source_options, progress, consent=consent)
+        with _models(self.loader, token_states) as models:
+            report = sync(
+                source, versions, models, source_options, progress, consent=consent, workers=workers
+            )
         self.loader.forget_version()
         listed = versions.listed()
         # Once a day at most: cleaning looks at every version.
@@ -124,7 +129,7 @@ class Maintenance:
     ) -> SyncPlan:
         """Estimate a sync."""
         source = open_source(source_uri, self.loader.settings.storage)
-        with self._models(token_states) as models:
+        with _models(self.loader, token_states) as models:
             return plan(source, self.loader.versions, models, source_options, consent=consent)
 
     def versions(self) -> list[Version]:
@@ -150,17 +155,32 @@ class Maintenance:
         embedder = self.loader.embedder(version).result()
         return Store.open(self.loader.versions.location, embedder, self.loader.analyser)
 
-    @contextmanager
-    def _models(self, token_states: bool) -> Iterator[Models]:
-        newest = self.loader.versions.newest()
-        embedder = self.loader.embedder(newest).result()
-        with self.loader.reranker() as job:
-            yield Models(
-                embedder,
-                lambda: _precomputer(job().result(), token_states),
-                token_states,
-                self.loader.analyser,
-            )
+
+@contextmanager
+def _models(loader: ComponentLoader, token_states: bool) -> Iterator[Models]:
+    """The models of a sync, open until the end of the block."""
+    embedder = loader.embedder(loader.versions.newest()).result()
+    with loader.reranker() as job:
+        yield Models(
+            embedder,
+            lambda: _precomputer(job().result(), token_states),
+            token_states,
+            loader.analyser,
+            lambda threads: partial(_models_elsewhere, loader.elsewhere(threads), token_states),
+        )
+
+
+@contextmanager
+def _models_elsewhere(
+    make_loader: Callable[[], ComponentLoader], token_states: bool
+) -> Iterator[Models]:
+    """The models of a sync in another process."""
+    loader = make_loader()
+    try:
+        with _models(loader, token_states) as models:
+            yield models
+    finally:
+        loader.forget_models()
 
 
 def _precomputer(reranker: object, token_states: bool) -> Precomputer | None:

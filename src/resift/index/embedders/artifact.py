@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import ArtifactError, InputError
+from resift.index.embed import open_same
 from resift.rerank.artifact import Artifact, Manifest, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.graph_checks import check_encoder
@@ -75,6 +76,11 @@ class ArtifactEmbedder:
         cut = "" if self.dim == self.width else f"#{self.dim}"
         self.name = f"{identity.name}{cut}"
         self.fingerprint = _fingerprint(manifest, identity, limit) + cut
+        self._settings = settings
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle holds the name, and the copy opens the model again."""
+        return open_same, (self.name, self._settings, self.fingerprint)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors in input order, ``(n, dim)``, each text after the model's prompt."""

@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -57,8 +58,13 @@ class HttpEmbedder:
         self.fingerprint = f"openai-compatible {self.name}"
         self._endpoint = Endpoint(f"{base}/embeddings", authorisation, settings.ca_file)
         self._bulk, self._query = bulk, query
+        self._opened_with = spec, settings
         self._dim: int | None = None
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle holds the arguments: the copy connects again."""
+        return partial(HttpEmbedder, bulk=self._bulk, query=self._query), self._opened_with
 
     @property
     def dim(self) -> int:

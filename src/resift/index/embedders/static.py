@@ -34,6 +34,10 @@ class StaticEmbedder:
         weights = hashlib.sha256(self._model.embedding.tobytes()).hexdigest()[:16]
         self.fingerprint = f"wordllama {MODEL} {weights} {DIM}"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle holds no weights: the copy loads them again."""
+        return StaticEmbedder, ()
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors in input order, ``(n, 256)``; zeros for a text without tokens."""
         means: NDArray[np.float32] = self._model.embed(list(texts))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from resift.errors import SourceError, SourceLost, Unreadable, Vanished
 from resift.index.parsing.formats import SUFFIXES, is_supported, unread_kind
+from resift.index.shards.layout import FIRST_TABLE
 from resift.index.sources.bucket import Bucket
 from resift.index.sources.folder import Folder, kind_of
 from resift.index.sources.listing import (
@@ -76,6 +77,10 @@ class Source:
         self._location = location
         self._only = only
         self.uri = location.child(only) if only else location.uri
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """A pickle holds the arguments: the copy connects again."""
+        return Source, (self._location, self._only)
 
     def list(self, globs: Globs = ALL, *, follow_links: bool = False) -> Listing:
         """List all documents, sorted by key; raise `SourceError` if that fails."""
@@ -227,9 +232,10 @@ def is_inside_index(location: Location) -> bool:
     if any(map(is_table, parts)):
         return True
     tables = [
-        replace(location, path="/".join([*parts[:depth], TABLE]))
+        replace(location, path="/".join([*parts[:depth], table]))
         for depth, name in enumerate(parts)
-        if is_part_of_index(name, [TABLE])
+        for table in (TABLE, FIRST_TABLE)
+        if is_part_of_index(name, [table])
     ]
     if location.bucket:
         return any(not Bucket(table).is_empty() for table in tables)

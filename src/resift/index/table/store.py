@@ -47,6 +47,10 @@ _NO_PROBLEMS: Problems = MappingProxyType({})
 _PROBLEMS_KEY = "resift.problems"
 
 
+Fragment = Any
+"""Lance's description of files that hold rows, which can be pickled."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """The objects in a version of the table; one object may have entries of several attempts.
@@ -94,6 +98,24 @@ class Store:
         """Open the table of the index at `location` for writing, or create it."""
         with store_errors(location):
             dataset = open_or_create_table(location, embedder, choice)
+        return cls._of(location, dataset)
+
+    @classmethod
+    def join(cls, location: Location, table: str) -> "Store":
+        """Open the table with this id, for a worker of a sync; raise `StoreError` without it."""
+        try:
+            with store_errors(location):
+                store = cls._of(location, open_table(location, patient=True))
+        except StoreError as error:
+            if isinstance(error.__cause__, ValueError):  # no table there
+                raise StoreError(_not_shared(location)) from error
+            raise
+        if store.table != table:
+            raise StoreError(_not_shared(location))
+        return store
+
+    @classmethod
+    def _of(cls, location: Location, dataset: Any) -> "Store":
         reopen = partial(_reopen, location) if location.bucket else None
         return cls(location.uri, dataset, reopen)
 
@@ -146,29 +168,47 @@ class Store:
         return Contents(tuple(whole), tuple(broken))
 
     def append(self, batches: Iterable[Any], problems: Problems = _NO_PROBLEMS) -> None:
-        """Add record batches in one commit. Errors of the iterable are raised as they are.
+        """Add record batches in one commit. Errors of the iterable are raised as they are."""
+        self.commit(self.write(batches), problems)
 
-        `problems` are stored with the commit, for a later run that resumes an interrupted one: rows
-        do not contain them, and the manifest is not yet published.
+    def write(self, batches: Iterable[Any]) -> list[Fragment]:
+        """Write record batches to files that no version of the table has until `commit`.
+
+        Another process may commit them. Errors of the iterable are raised as they are.
         """
         arrow = require("pyarrow", "index")
-        lance = require("lance", "index")
+        write_fragments = require("lance.fragment", "index").write_fragments
         raised: list[BaseException] = []
         reader = arrow.RecordBatchReader.from_batches(self.schema, _record_errors(batches, raised))
         try:
             with store_errors(self.uri):
                 self._renew_keys()
-                self._dataset = lance.write_dataset(
-                    reader,
-                    self._dataset,
-                    mode="append",
-                    max_rows_per_file=_FRAGMENT_ROWS,
-                    transaction_properties=_to_properties(problems),
+                fragments: list[Fragment] = write_fragments(
+                    reader, self._dataset, mode="append", max_rows_per_file=_FRAGMENT_ROWS
                 )
         except StoreError:
             if raised:
                 raise raised[0] from None
             raise
+        return fragments
+
+    def commit(self, fragments: Sequence[Fragment], problems: Problems = _NO_PROBLEMS) -> None:
+        """Add the rows of files that `write` made, in one commit. Never commit a file twice.
+
+        `problems` are stored with the commit, for a later run that resumes an interrupted one: rows
+        do not contain them, and the manifest is not yet published.
+        """
+        lance = require("lance", "index")
+        append = lance.LanceOperation.Append(list(fragments))
+        properties = _to_properties(problems) or {}
+        with store_errors(self.uri):
+            self._renew_keys()
+            change = require("lance.dataset", "index").Transaction(
+                self.version, append, transaction_properties=properties
+            )
+            self._dataset = lance.LanceDataset.commit(
+                self._dataset, change, storage_options=self._dataset.latest_storage_options()
+            )
 
     def problems(self, since: int) -> dict[tuple[str, str], tuple[str, ...]]:
         """Read the problems stored with the commits after table version `since`, one read each."""
@@ -302,6 +342,13 @@ def _record_errors(batches: Iterable[Any], raised: list[BaseException]) -> Itera
     except BaseException as error:
         raised.append(error)
         raise
+
+
+def _not_shared(location: Location) -> str:
+    return (
+        f"{location.uri}: a worker does not see this index there: use a bucket, or a folder that "
+        "all machines share"
+    )
 
 
 def _to_properties(problems: Problems) -> dict[str, str] | None:

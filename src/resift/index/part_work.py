@@ -1,0 +1,99 @@
+"""The work of one part of a sync, in the process of a worker; `parts` has its result."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from resift.index.diff import Diff, Expected
+from resift.index.embed import Models
+from resift.index.manifest import Entry
+from resift.index.parts import Part
+from resift.index.run import SyncRun, read_objects
+from resift.index.source_options import SourceOptions
+from resift.index.sources.listing import SourceObject
+from resift.index.sources.source import Source
+from resift.index.storage.location import Location
+from resift.index.table.store import Fragment, Problems, Store, StoredPassage
+from resift.index.writer import IndexedObjects, Writer
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """What all parts of a sync have in common. It can be pickled.
+
+    `table` is the id of the table. `indexed` and `earlier` are as in `Writer`; `expected` says
+    which objects that are read again have not changed.
+    """
+
+    location: Location
+    table: str
+    source: Source
+    source_options: SourceOptions
+    expected: Expected
+    indexed: Mapping[str, Entry]
+    attempt: str
+    earlier: Sequence[IndexedObjects] = ()
+
+
+class Workers(Protocol):
+    """Other processes that do the parts of a sync."""
+
+    def write(self, job: PartJob, models: Models, items: Sequence[SourceObject]) -> Iterator[Part]:
+        """Process all items, in parts of any size; yield each part once.
+
+        `models` are those of the calling process; workers open theirs by `Models.elsewhere`.
+        """
+        ...
+
+
+@dataclass
+class _UncommittedStore:
+    """The table as a worker uses it: rows go to files that are not committed."""
+
+    store: Store
+    fragments: list[Fragment] = field(default_factory=list)
+    problems: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> Any:
+        return self.store.schema
+
+    def append(self, batches: Iterable[Any], problems: Problems) -> None:
+        self.fragments += self.store.write(batches)
+        self.problems |= problems
+
+    def vectors(
+        self, entries: Sequence[Entry], version: int | None = None
+    ) -> Iterator[StoredPassage]:
+        return self.store.vectors(entries, version)
+
+
+def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> Part:
+    """Read, parse and embed these objects, and write their rows. Commits nothing."""
+    job.source.check()
+    store = _UncommittedStore(Store.join(job.location, job.table))
+    writer = Writer(store, models, dict(job.indexed), job.attempt, job.earlier)
+    run = SyncRun(writer, job.expected, Diff(tuple(items), (), (), ()), None)
+    for read, parsed in read_objects(job.source, items, job.source_options):
+        run.add(read, parsed)
+    writer.commit()
+    return Part(
+        objects=len(items),
+        bytes=sum(item.size for item in items),
+        fragments=tuple(store.fragments),
+        problems=store.problems,
+        committed=writer.committed,
+        skipped=run.skipped,
+        reread=run.reread,
+        unread=tuple(run.unread),
+        vanished=tuple(run.vanished),
+        embedded=writer.embedded,
+        reused=writer.reused,
+        precomputed_bytes=writer.precomputed_bytes,
+    )
+
+
+def lost_part(items: Sequence[SourceObject], reason: str) -> Part:
+    """The part of objects that no worker could process: they count as unreadable."""
+    size = sum(item.size for item in items)
+    return Part(len(items), size, unread=tuple((item.uri, reason) for item in items))
