@@ -28,6 +28,7 @@ ResiftError
 │   ├── NoCopy             a folder for copies of indexes that cannot be used
 │   ├── IndexBusy          other writers published first, again and again
 │   └── UnsafeStore        a bucket that loses concurrent writes
+├── ClusterError           a Ray cluster that cannot be reached, or whose workers do not live
 ├── BelowFloor             a measured quality that is lower than required
 └── DatasetError           a collection, run or judgment file that is not valid
 
@@ -188,6 +189,10 @@ class IndexBusy(StoreError):
 
 class UnsafeStore(StoreError):
     """A bucket that loses concurrent writes."""
+
+
+class ClusterError(ResiftError):
+    """A Ray cluster that cannot be reached, has no room, or whose workers do not live."""
 
 
 class BelowFloor(ResiftError):

@@ -14,7 +14,7 @@ from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
 from resift.index.storage.location import Location
 from resift.index.table.store import Fragment, Problems, Store, StoredPassage
-from resift.index.writer import IndexedObjects, Writer
+from resift.index.writer import StoredVectors, Writer
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PartJob:
     expected: Expected
     indexed: Mapping[str, Entry]
     attempt: str
-    earlier: Sequence[IndexedObjects] = ()
+    earlier: Sequence[StoredVectors] = ()
 
 
 class Workers(Protocol):
@@ -78,8 +78,7 @@ def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> P
         run.add(read, parsed)
     writer.commit()
     return Part(
-        objects=len(items),
-        bytes=sum(item.size for item in items),
+        items=tuple(items),
         fragments=tuple(store.fragments),
         problems=store.problems,
         committed=writer.committed,
@@ -95,5 +94,4 @@ def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> P
 
 def lost_part(items: Sequence[SourceObject], reason: str) -> Part:
     """The part of objects that no worker could process: they count as unreadable."""
-    size = sum(item.size for item in items)
-    return Part(len(items), size, unread=tuple((item.uri, reason) for item in items))
+    return Part(tuple(items), unread=tuple((item.uri, reason) for item in items))

@@ -10,20 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from resift.index.manifest import Entry
+from resift.index.sources.listing import SourceObject
 from resift.index.table.store import Fragment, Problems, Store
 from resift.index.writer import COMMIT_PASSAGES, COMMIT_SECONDS
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a worker did with some objects: fields as in `SyncRun` and `Writer`.
+    """What a worker did with some objects, `items`: other fields as in `SyncRun` and `Writer`.
 
-    `fragments` are the files with the rows of the `committed` entries. `bytes` is the size of all
-    `objects`.
+    `fragments` are the files with the rows of the `committed` entries.
     """
 
-    objects: int
-    bytes: int
+    items: tuple[SourceObject, ...]
     fragments: tuple[Fragment, ...] = ()
     problems: Problems = field(default_factory=dict)
     committed: Mapping[str, Entry] = field(default_factory=dict)
@@ -34,6 +33,11 @@ class Part:
     embedded: int = 0
     reused: int = 0
     precomputed_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """The size of all objects."""
+        return sum(item.size for item in self.items)
 
 
 @dataclass

@@ -159,7 +159,7 @@ class SyncRun(Generic[W]):
         self.reread |= part.reread
         self.unread += part.unread
         self.vanished += part.vanished
-        self._count(part.objects, part.bytes)
+        self._count(len(part.items), part.bytes)
 
     def _count(self, objects: int, size: int) -> None:
         self._done += objects

@@ -1,0 +1,123 @@
+"""The Ray cluster that a job runs on."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from resift.errors import ClusterError, InputError, shown
+from resift.extras import require
+
+LOCAL = "local"
+"""The address that starts a cluster on this machine for the time of the job."""
+
+
+def checked_address(address: str) -> str:
+    """Return the address of a cluster; raise `InputError` for what cannot be one."""
+    if not isinstance(address, str) or not address.strip() or not address.isprintable():
+        raise InputError(
+            f"address={shown(address)}: expected auto, local, HOST:PORT or ray://HOST:PORT"
+        )
+    return address
+
+
+@contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """Connect to the cluster at an address; yield the module ``ray``.
+
+    A connection that this process already has is used, and left open. Raises `ClusterError` if the
+    cluster cannot be reached.
+    """
+    ray = require("ray", "ray")
+    checked_address(address)
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        _connect(ray, address)
+    try:
+        yield ray
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str) -> None:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options |= {"address": "local", "include_dashboard": False} if address == LOCAL else {"address": address}
+    try:
+        with warnings.catch_warnings():  # of Ray's coming defaults
+            warnings.simplefilter("ignore")
+            ray.init(**options)
+    except (ConnectionError, OSError, RuntimeError, ValueError, AssertionError) as error:
+        detail = " ".join(str(error).split())
+        raise ClusterError(
+            f"{address}: no Ray cluster can be reached there ({detail:.200}): start one with "
+            "ray start --head, or use local"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A Ray cluster and the workers of a job on it.
+
+    `address` is ``auto`` for the cluster that this machine belongs to, ``HOST:PORT`` of a head
+    node, ``ray://HOST:PORT`` of Ray's client server, or ``local`` for a cluster that is started on
+    this machine and ends with the job. `workers` is the most workers at a time; None is as many as
+    the cluster has room for when the job begins. A worker reserves `cpus`, which are also the
+    threads of its models, and `gpus`. Raises `InputError` for values that cannot be meant.
+    """
+
+    address: str = "auto"
+    workers: int | None = None
+    cpus: int = 1
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        checked_address(self.address)
+        for name, value in (("workers", self.workers), ("cpus", self.cpus)):
+            is_count = type(value) is int and 1 <= value <= 100_000
+            if not (is_count or (name == "workers" and value is None)):
+                raise InputError(f"{name}={shown(value)}: expected a whole number from 1")
+        if type(self.gpus) not in (int, float) or not 0 <= self.gpus <= 64:
+            raise InputError(f"gpus={shown(self.gpus)}: expected a number from 0 to 64")
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What a worker reserves, as Ray names it."""
+        return {"num_cpus": self.cpus} | ({"num_gpus": self.gpus} if self.gpus else {})
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """`connected` to it; raises `ClusterError` too if it has no room for a worker."""
+        with connected(self.address) as ray:
+            self._check_room(ray)
+            yield ray
+
+    def worker_count(self, ray: Any) -> int:
+        """How many workers run at a time."""
+        return self.workers or self._room(ray)
+
+    def _check_room(self, ray: Any) -> None:
+        if not self._room(ray):
+            has = ray.cluster_resources()
+            raise ClusterError(
+                f"{self.address}: no node of the cluster has room for a worker of {self.cpus} CPUs "
+                f"and {self.gpus:g} GPUs; it has {has.get('CPU', 0):g} CPUs and "
+                f"{has.get('GPU', 0):g} GPUs in all"
+            )
+
+    def _room(self, ray: Any) -> int:
+        """How many workers the nodes have room for."""
+        total = 0
+        for node in ray.nodes():
+            if not node["Alive"]:
+                continue
+            has = node["Resources"]
+            room = has.get("CPU", 0.0) // self.cpus
+            if self.gpus:
+                room = min(room, has.get("GPU", 0.0) // self.gpus)
+            total += int(room)
+        return total

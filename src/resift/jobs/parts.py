@@ -1,0 +1,154 @@
+"""Processes the parts of a job on a Ray cluster, with Ray Data.
+
+Ray Data schedules the parts, restarts workers that die and gives their parts to others. A part that
+kills its workers again and again is split, so that only the item which does it is lost.
+"""
+
+import logging
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from resift.errors import ClusterError
+from resift.extras import require
+from resift.jobs.cluster import Cluster
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+OpenWorker = Callable[[], AbstractContextManager[Callable[[P], R]]]
+"""Opens what processes parts, in the process of a worker; can be pickled. Called once a worker."""
+
+# Workers that a part may take with it, in each of its two passes, before it is given up.
+_RETRIES = 2
+
+
+@dataclass(frozen=True)
+class Parts(Generic[P, R]):
+    """The parts of a job. `split` divides a part into its items, one a part.
+
+    `lost` makes the result of a part of one item that no worker survives, or that never comes back;
+    it gets the reason.
+    """
+
+    open_worker: OpenWorker[P, R]
+    split: Callable[[P], Sequence[P]]
+    lost: Callable[[P, str], R]
+
+    def process(self, cluster: Cluster, cut: Callable[[int], Sequence[P]]) -> Iterator[R]:
+        """Yield the result of each part, in order but for those that were split.
+
+        `cut` makes the parts; it gets the number of workers. Raises the errors of workers, and
+        `ClusterError` if no worker lives.
+        """
+        with cluster.connected() as ray:
+            parts = cut(cluster.worker_count(ray))
+            missing: list[P] = []
+            yield from self._pass(ray, cluster, parts, missing)
+            if not missing:
+                return
+            items = [item for part in missing for item in self.split(part)]
+            poison: list[P] = []
+            yield from self._pass(ray, cluster, items, poison)
+            if len(poison) == len(parts) and len(parts) > 1:
+                raise ClusterError(
+                    f"{cluster.address}: no worker survives: see the logs of the cluster, most "
+                    "often its memory is too small for the models"
+                )
+            for item in poison:
+                yield self.lost(item, f"each of {_RETRIES + 1} workers that processed it died")
+
+    def _pass(
+        self, ray: Any, cluster: Cluster, parts: Sequence[P], missing: list[P]
+    ) -> Iterator[R]:
+        """Process all parts once; append to `missing` those whose workers died each time."""
+        if not parts:
+            return
+        waiting = dict(enumerate(parts))
+        try:
+            for number, body in _mapped(ray, cluster, parts, self.open_worker):
+                if waiting.pop(number, None) is None:
+                    continue  # its rows came twice: a node was lost after the first time
+                result = pickle.loads(body)
+                if isinstance(result, _Failed):
+                    raise result.error
+                yield result
+        except ray.exceptions.RayError as error:
+            if len(waiting) == len(parts) and isinstance(
+                error, ray.exceptions.RuntimeEnvSetupError
+            ):
+                raise ClusterError(f"{cluster.address}: {error}") from error
+        missing += waiting.values()
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """An error of a worker that ends the job."""
+
+    error: Exception
+
+
+class _Worker:
+    """A process of the cluster: opens its models at the first part, and keeps them."""
+
+    def __init__(self, open_worker: OpenWorker[Any, Any]) -> None:
+        self._open_worker = open_worker
+        self._stack = ExitStack()
+        self._process: Callable[[Any], Any] | None = None
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        numbers, bodies = batch["number"], batch["part"]
+        results = [self._result(pickle.loads(body)) for body in bodies]
+        return {"number": numbers, "result": results}
+
+    def _result(self, part: Any) -> bytes:
+        try:
+            if self._process is None:
+                self._process = self._stack.enter_context(self._open_worker())
+            return pickle.dumps(self._process(part))
+        except Exception as error:  # Ray would only log it and lose the part
+            return pickle.dumps(_Failed(_without_cause(error)))
+
+
+def _without_cause(error: Exception) -> Exception:
+    """The error, as far as another process can read it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _mapped(
+    ray: Any, cluster: Cluster, parts: Sequence[Any], open_worker: OpenWorker[Any, Any]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, pickled result) of the parts whose workers survived, in order."""
+    data = require("ray.data", "ray")
+    context = data.DataContext.get_current()
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1
+    context.execution_options.preserve_order = True
+    rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
+    count = max(1, min(cluster.worker_count(ray), len(parts)))
+    dataset = data.from_items(rows, override_num_blocks=len(rows))
+    with warnings.catch_warnings():
+        # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
+        # argument that prevents this, and has no other.
+        warnings.simplefilter(
+            "ignore", require("ray.util.annotations", "ray").RayDeprecationWarning
+        )
+        mapped = dataset.map_batches(
+            _Worker,
+            fn_constructor_args=(open_worker,),
+            batch_size=1,
+            batch_format="numpy",
+            compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
+            max_task_retries=_RETRIES,
+            **cluster.resources,
+        )
+    for row in mapped.iter_rows():
+        yield int(row["number"]), row["result"]
