@@ -46,7 +46,7 @@ def connected(address: str) -> Iterator[Any]:
 def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    options |= {"address": "local", "include_dashboard": False} if address == LOCAL else {"address": address}
+    options |= {"address": address} | ({"include_dashboard": False} if address == LOCAL else {})
     try:
         with warnings.catch_warnings():  # of Ray's coming defaults
             warnings.simplefilter("ignore")

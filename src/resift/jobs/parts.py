@@ -53,13 +53,13 @@ class Parts(Generic[P, R]):
             items = [item for part in missing for item in self.split(part)]
             poison: list[P] = []
             yield from self._pass(ray, cluster, items, poison)
-            if len(poison) == len(parts) and len(parts) > 1:
+            if len(missing) == len(parts) and len(poison) == len(items) > 1:
                 raise ClusterError(
                     f"{cluster.address}: no worker survives: see the logs of the cluster, most "
                     "often its memory is too small for the models"
                 )
             for item in poison:
-                yield self.lost(item, f"each of {_RETRIES + 1} workers that processed it died")
+                yield self.lost(item, "no worker of the cluster survives it: memory or a crash")
 
     def _pass(
         self, ray: Any, cluster: Cluster, parts: Sequence[P], missing: list[P]
@@ -75,7 +75,10 @@ class Parts(Generic[P, R]):
                 result = pickle.loads(body)
                 if isinstance(result, _Failed):
                     raise result.error
-                yield result
+                if result is None:
+                    missing.append(parts[number])
+                else:
+                    yield result
         except ray.exceptions.RayError as error:
             if len(waiting) == len(parts) and isinstance(
                 error, ray.exceptions.RuntimeEnvSetupError
@@ -109,6 +112,8 @@ class _Worker:
             if self._process is None:
                 self._process = self._stack.enter_context(self._open_worker())
             return pickle.dumps(self._process(part))
+        except MemoryError:  # as if the system had killed it, but this process can go on
+            return pickle.dumps(None)
         except Exception as error:  # Ray would only log it and lose the part
             return pickle.dumps(_Failed(_without_cause(error)))
 
@@ -128,7 +133,7 @@ def _mapped(
     """Yield (number, pickled result) of the parts whose workers survived, in order."""
     data = require("ray.data", "ray")
     context = data.DataContext.get_current()
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is reported
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     context.execution_options.preserve_order = True

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
 from resift.index.table import vectors as near
+from resift.index.table.rows import HASH_BYTES, search_hash
 from resift.index.table.vectors import (
     NEAREST,
     VECTOR_INDEX,
@@ -49,8 +50,9 @@ def rows(count: int, seed: int = 0) -> pa.Table:
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = [" ".join(f"w{word}" for word in random.integers(0, 99, 20)) for _ in range(count)]
     flat = pa.array(vectors.reshape(-1))
+    hashes = pa.array([search_hash(text) for text in texts], pa.binary(HASH_BYTES))
     columns = {"text": texts, "vector": pa.FixedSizeListArray.from_arrays(flat, DIM)}
-    return pa.table(columns)
+    return pa.table(columns | {"search_hash": hashes})
 
 
 def dataset(path: Path, count: int) -> Any:
@@ -78,6 +80,23 @@ def test_the_spread_is_the_deviation_of_cosines_between_passages(tmp_path: Path)
     vectors = to_matrix(data.to_table(columns=["vector"])["vector"].combine_chunks())
     cosines = [vectors[i] @ vectors[j] for i in range(60) for j in range(i)]
     assert index_vectors(data, None, embedder).spread == pytest.approx(np.std(cosines), abs=1e-4)
+
+
+def test_the_order_of_rows_changes_neither_the_spread_nor_the_sample(tmp_path: Path) -> None:
+    table = rows(450)
+    (tmp_path / "turned").mkdir()
+    straight, turned = Recording(), Recording()
+    one = index_vectors(lance.write_dataset(table, str(tmp_path / "t.lance")), None, straight)
+    order = np.random.default_rng(1).permutation(450)
+    data = lance.write_dataset(table.take(order), str(tmp_path / "turned" / "t.lance"))
+    assert index_vectors(data, None, turned).spread == one.spread != 0
+    assert straight.texts == turned.texts != []
+
+
+def test_passages_of_one_text_count_once_for_the_spread(tmp_path: Path) -> None:
+    table = pa.concat_tables([rows(10)] * 4)
+    data = lance.write_dataset(table, str(tmp_path / "t.lance"))
+    assert index_vectors(data, None, Recording()).spread == 0
 
 
 def test_few_passages_have_no_spread(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.index.embed import Embedder
+from resift.index.table.rows import HASH_BYTES
 from resift.index.versions.record import VectorIndex
 
 Floats = NDArray[np.float32]
@@ -44,7 +45,7 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
     if rows < _EXACT_ROWS:
         if exists:
             dataset.drop_index(VECTOR_INDEX)
-        return VectorIndex(spread=_spread(dataset, rows))
+        return VectorIndex(spread=_spread(dataset))
     if exists and before and before.kind == _KIND and not _is_stale(dataset, before, rows):
         dataset.optimize.optimize_indices(index_names=[VECTOR_INDEX])
         return before
@@ -57,7 +58,7 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
         num_partitions=partitions,
         replace=True,
     )
-    index = VectorIndex(_KIND, rows, partitions, spread=_spread(dataset, rows))
+    index = VectorIndex(_KIND, rows, partitions, spread=_spread(dataset))
     return _choose_effort(dataset, embedder, index)
 
 
@@ -101,7 +102,7 @@ def _is_stale(dataset: Any, before: VectorIndex, rows: int) -> bool:
 
 def _choose_effort(dataset: Any, embedder: Embedder, index: VectorIndex) -> VectorIndex:
     """Choose the lowest effort that finds enough of the exact nearest rows."""
-    queries = _query_vectors(embedder, _sample_queries(dataset, index.rows))
+    queries = _query_vectors(embedder, _sample_queries(dataset))
     exact = exact_nearest(dataset, queries)
     for effort in _EFFORTS:
         index = replace(index, effort=effort, sample=len(queries))
@@ -130,20 +131,29 @@ def _query_vectors(embedder: Embedder, texts: Sequence[str]) -> Floats:
     return non_zero if len(non_zero) else vectors
 
 
-def _sample_queries(dataset: Any, rows: int) -> list[str]:
-    texts = _sample(dataset, rows, _SAMPLE, "text").to_pylist()
+def _sample_queries(dataset: Any) -> list[str]:
+    texts = _sample(dataset, _SAMPLE, "text").to_pylist()
     return [" ".join(text.split()[:_QUERY_WORDS]) for text in texts]
 
 
-def _spread(dataset: Any, rows: int) -> float:
-    """The standard deviation of cosines between passages; 0 for too few passages."""
-    if rows < _LEAST_ROWS:
+def _spread(dataset: Any) -> float:
+    """The standard deviation of cosines between different passages; 0 for too few of them."""
+    if dataset.count_rows() < _LEAST_ROWS:
         return 0.0
-    vectors = to_matrix(_sample(dataset, rows, _SPREAD_SAMPLE, "vector").combine_chunks())
+    vectors = to_matrix(_sample(dataset, _SPREAD_SAMPLE, "vector").combine_chunks())
+    if len(vectors) < _LEAST_ROWS:
+        return 0.0
     cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     return round(float(cosines.std()), 4)
 
 
-def _sample(dataset: Any, rows: int, size: int, column: str) -> Any:
-    indices = np.random.default_rng(0).choice(rows, min(size, rows), replace=False)
-    return dataset.take(sorted(indices.tolist()), columns=[column])[column]
+def _sample(dataset: Any, size: int, column: str) -> Any:
+    """A column of the rows with the lowest hashes: a random sample of different texts.
+
+    It does not depend on the order of rows, which differs where several workers wrote them.
+    """
+    rows = dataset.scanner(columns=["search_hash"], with_row_id=True).to_table()
+    hashes = np.frombuffer(b"".join(rows["search_hash"].to_pylist()), f"S{HASH_BYTES}")
+    _, first = np.unique(hashes, return_index=True)
+    row_ids = rows["_rowid"].to_numpy()[first[:size]]
+    return dataset._take_rows(row_ids.tolist(), columns=[column])[column]
