@@ -1,0 +1,153 @@
+"""How fast do workers on a Ray cluster build an index, against processes without Ray?
+
+    python benchmarks/ray_index.py [--passages 6000] [--overhead 20000] [--rounds 3]
+
+Documents of 10 sections of 200 tokens each lie in a folder. One
+after the other, in each round: two processes with one thread each, that sync one half of the
+documents each into an index of their own; and one sync with two workers of one CPU each on a Ray
+cluster of two nodes, which runs already. Both embed with the bundled model; the time counts from
+the start of the command's work to the published version. Then, for --overhead passages, one
+process with two threads against the same two workers.
+Needs the extra ray. Last line of stdout: JSON.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from manual_texts import texts
+
+from resift.jobs.cluster import Cluster
+from resift.jobs.sync import RayWorkers
+from resift.search.index import Index
+from resift.settings import Settings
+
+PASSAGES, TOKENS = 10, 200
+
+
+def main() -> None:
+    """Print a line a round, and the medians."""
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="ray-index-") as work, _cluster() as address:
+        folder = Path(work)
+        halves = [_documents(folder / f"half-{i}", options.passages // 2, i) for i in (0, 1)]
+        both = folder / "both"
+        both.mkdir()
+        for half in halves:
+            half.rename(both / half.name)
+        speed = []
+        for number in range(options.rounds):
+            local = _two_processes([both / half.name for half in halves], folder, number)
+            remote = _sync(both, folder / f"ray-{number}", _workers(address))
+            speed.append(local / remote)
+            print(f"{options.passages:,} passages: two processes {local:.1f} s, Ray {remote:.1f} s")
+        overhead = []
+        if options.overhead:
+            large = _documents(folder / "large", options.overhead, 2)
+            for number in range(options.rounds):
+                alone = _in_a_process(large, folder / f"alone-{number}", 2)
+                remote = _sync(large, folder / f"large-{number}", _workers(address))
+                overhead.append(remote / alone - 1)
+                print(f"{options.overhead:,} passages: local {alone:.1f} s, Ray {remote:.1f} s")
+    print(
+        json.dumps(
+            {
+                "speed_over_two_processes": _summary(speed),
+                "overhead": _summary(overhead),
+                "passages": options.passages,
+                "overhead_passages": options.overhead,
+            }
+        )
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--passages", type=int, default=6_000)
+    parser.add_argument("--overhead", type=int, default=20_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+def _summary(values: list[float]) -> list[float] | None:
+    """The median, the least and the greatest value."""
+    if not values:
+        return None
+    return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
+
+
+def _documents(folder: Path, passages: int, seed: int) -> Path:
+    """A folder of documents with so many passages, about."""
+    folder.mkdir()
+    sections = texts(passages, TOKENS, 0.2, seed)
+    for start in range(0, passages, PASSAGES):
+        text = "\n\n# Section\n\n".join(sections[start : start + PASSAGES])
+        (folder / f"{start:06}.md").write_text(text, encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def _cluster() -> Iterator[str]:
+    """A Ray cluster of two nodes of one CPU each; yields its address."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from ray.cluster_utils import Cluster as Nodes
+
+        nodes = Nodes(
+            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+        )
+        try:
+            nodes.add_node(num_cpus=1)
+            yield nodes.address
+        finally:
+            nodes.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _workers(address: str) -> RayWorkers:
+    return RayWorkers(Cluster(address, workers=2))
+
+
+def _sync(documents: Path, index: Path, workers: RayWorkers | None, threads: int = 0) -> float:
+    started = time.perf_counter()
+    with Index(index, settings=Settings(threads=threads)) as target:
+        report = target.sync(str(documents), workers=workers)
+    seconds = time.perf_counter() - started
+    print(f"  {report.passages_embedded:,} passages in {seconds:.1f} s", flush=True)
+    return seconds
+
+
+def _two_processes(halves: list[Path], folder: Path, number: int) -> float:
+    """The seconds until both processes are done."""
+    context = multiprocessing.get_context("spawn")
+    jobs = [
+        context.Process(target=_sync, args=(half, folder / f"local-{number}-{half.name}", None, 1))
+        for half in halves
+    ]
+    started = time.perf_counter()
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    return time.perf_counter() - started
+
+
+def _in_a_process(documents: Path, index: Path, threads: int) -> float:
+    """The seconds of a sync in a process of its own, with its start."""
+    job = multiprocessing.get_context("spawn").Process(
+        target=_sync, args=(documents, index, None, threads)
+    )
+    started = time.perf_counter()
+    job.start()
+    job.join()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
