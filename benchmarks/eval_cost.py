@@ -3,9 +3,9 @@
     python benchmarks/eval_cost.py COLLECTION RUN [--queries 50] [--rounds 3]
 
 A BEIR folder with judgments and a TREC run. `evaluate` (every depth, every fusion weight, all
-measures, significance, advice) against `rerank_run` at the greatest depth: the same queries, texts
-in memory and loaded model, rounds interleaved after a warm-up. Needs  pip install 'resift[eval]'.
-Last line of stdout: JSON.
+measures, significance, advice) against `rerank_queries` at the greatest depth: the same queries,
+texts in memory and loaded model, rounds interleaved after a warm-up. Needs  pip install
+'resift[eval]'. Last line of stdout: JSON.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from resift import Reranker
 from resift.evaluation.collection import load_task, open_collection
 from resift.evaluation.evaluate import EvaluationPlan, evaluate
 from resift.evaluation.first_stage import from_run
-from resift.evaluation.rerank_run import RerankRunOptions, prepare, rerank_run
+from resift.evaluation.rerank_run import RerankRunOptions, prepare, rerank_queries
 from resift.evaluation.second_stage import SecondStage, SystemOptions
 from resift.evaluation.trec import read_run
 
@@ -43,7 +43,7 @@ def main() -> None:
 
     def reranking() -> float:
         start = time.perf_counter()
-        for _ in rerank_run(job, reranker, RerankRunOptions(), lambda query_id, result: None):
+        for _ in rerank_queries(map(job.query, job.known), reranker, RerankRunOptions()):
             pass
         return time.perf_counter() - start
 

@@ -35,9 +35,12 @@ MAY_IMPORT = {
     "search": BASE | {"rerank", "index"},
     "evaluation": BASE | {"rerank", "index", "search"},
     "serve": BASE | {"rerank", "index", "search"},
+    "planning": BASE,
     "training": BASE | {"rerank", "convert", "evaluation"},
+    "jobs": BASE | {"rerank", "index", "search", "evaluation", "serve"},
     "__main__": {"cli"},
-    "cli": BASE | {"rerank", "index", "search", "serve", "evaluation", "convert", "training"},
+    "cli": BASE | {"rerank", "index", "search", "serve", "evaluation", "convert", "training",
+            "jobs", "planning"},
 }
 """What each package knows of the others; every package also knows itself."""
 
@@ -93,7 +96,7 @@ IMPORTERS = {
     "openvino": ("rerank/runtimes.py",),
     "pandas": ("types.py",),
     "pathspec": ("index/sources/patterns.py",),
-    "prometheus_client": ("serve/metrics.py",),
+    "prometheus_client": ("serve/metrics.py", "jobs/serve_metrics.py"),
     "pydantic": ("serve/",),
     "pydantic_core": ("serve/",),
     "pyarrow": (
@@ -102,10 +105,11 @@ IMPORTERS = {
         "index/table/",
     ),
     "pypdfium2": ("index/parsing/parse_pdf.py",),
+    "ray": ("jobs/",),
     "requests": ("index/storage/gs_access.py",),
     "rich": ("cli/",),
     "safetensors": ("convert/safetensors_files.py", "training/"),
-    "starlette": ("serve/",),
+    "starlette": ("serve/", "jobs/"),
     "scipy": ("evaluation/calibrate.py",),
     "selectolax": ("index/parsing/parse_html.py",),
     "tokenizers": ("convert/tokenizer_files.py", "rerank/tokenization.py"),

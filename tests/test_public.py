@@ -19,7 +19,7 @@ HEAVY = (
 )  # fmt: skip
 
 ERRORS = """
-    ArtifactError BelowFloor CalibrationError DatasetError EmbedderError HubError IndexBusy
+    ArtifactError BelowFloor CalibrationError ClusterError DatasetError EmbedderError HubError IndexBusy
     IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound
     NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError
     RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore
@@ -32,7 +32,7 @@ NAMES = """
     Explainer Explanation Globs GsSettings Hit Index LongDocuments Mode ModelCheck ParseLimits
     Part PassageReader Precomputed Precomputer Progress ProgressCallback Ranker Ranking Receipt
     Reranker Retrieved ScoredCandidates Settings SourceOptions Status StorageSettings
-    SyncFailure SyncPlan SyncReport VectorIndex Verdict Verification Version
+    SyncFailure SyncPlan SyncReport VectorIndex Verdict Verification Version Workers
 """.split()
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
         ArtifactError,
         BelowFloor,
         CalibrationError,
+        ClusterError,
         DatasetError,
         EmbedderError,
         HubError,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from resift.index.embed import Embedder, Precomputer
     from resift.index.follow import SyncFailure
     from resift.index.parsing.options import Columns, ParseLimits
+    from resift.index.part_work import Workers
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
     from resift.index.run import Progress, ProgressCallback
@@ -79,14 +81,16 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "errors": "ArtifactError BelowFloor CalibrationError DatasetError EmbedderError HubError "
-    "IndexBusy IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError "
+    "errors": "ArtifactError BelowFloor CalibrationError ClusterError DatasetError EmbedderError "
+    "HubError IndexBusy "
+    "IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError "
     "ModelNotFound NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
     "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
     "Vanished VersionGone",
     "index.analysis.spec": "AnalyserSpec",
     "index.claims": "CitationStatus Cited Verdict",
     "index.embed": "Embedder Precomputer",
+    "index.part_work": "Workers",
     "index.parsing.options": "Columns ParseLimits",
     "index.sources.patterns": "Globs",
     "index.plan": "SyncPlan",
@@ -113,7 +117,8 @@ _HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for nam
 
 __all__ = [
     "AnalyserSpec", "ArtifactError", "AzSettings", "Basis", "BelowFloor", "Calibrated",
-    "CalibrationError", "Candidate", "Citation", "CitationStatus", "Cited", "Collapse", "Columns",
+    "CalibrationError", "Candidate", "Citation", "CitationStatus", "Cited", "ClusterError",
+    "Collapse", "Columns",
     "Comparison", "Context", "ContextOrder", "ContextSource", "DatasetError", "Document",
     "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "GsSettings",
     "Hit", "HubError", "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError",
@@ -124,7 +129,7 @@ __all__ = [
     "RuntimeFailure", "ScoredCandidates", "Settings", "SettingsError", "SourceError", "SourceLost",
     "SourceOptions", "Status", "StorageSettings", "StoreError", "SyncFailure", "SyncPlan",
     "SyncReport", "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification",
-    "Version", "VersionGone",
+    "Version", "VersionGone", "Workers",
 ]  # fmt: skip
 
 

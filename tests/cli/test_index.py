@@ -216,3 +216,20 @@ def test_a_language_is_chosen_for_a_new_index_and_shown(resift: Resift, tmp_path
     assert "made with the analyser words for language german" in refused.error
     unknown = resift("index", str(tmp_path), *index, "--language", "germann")
     assert "perhaps german" in unknown.error
+
+
+def test_shards_of_a_new_index_are_chosen_once(resift: Resift, tmp_path: Path) -> None:
+    source, uri = tmp_path / "source", tmp_path / "index"
+    source.mkdir()
+    for number in range(6):
+        (source / f"{number}.txt").write_text(f"text {number}")
+    first = resift("index", source, "--index", uri, "--shards", 2)
+    assert first.code == 0 and "version 1: 6 added" in first.out
+    (source / "0.txt").write_text("changed")
+    assert "0 added, 1 changed" in resift("index", source, "--index", uri).out
+    listed = json.loads(resift("versions", "--index", uri, "--json").out)
+    assert [sorted(version["shards"]) for version in listed] == [[1, 1], [1, 2]]
+    assert listed[1]["bytes"] > listed[0]["bytes"] > 0
+    refused = resift("index", source, "--index", uri, "--shards", 3)
+    assert refused.code == 1 and "shards=3: it has 2" in refused.err
+    assert resift("search", "changed", "--index", uri, "--no-rerank").out.count("changed") == 1

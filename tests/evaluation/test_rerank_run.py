@@ -10,9 +10,17 @@ import pytest
 
 from evaluation.small_collection import QUERIES, json_lines, make_collection, make_run
 from resift import Candidate, Ranking, Reranker
-from resift.errors import DatasetError, InputError, QueryError
+from resift.errors import DatasetError, InputError
 from resift.evaluation.collection import Collection, open_collection
-from resift.evaluation.rerank_run import RerankJob, RerankRunOptions, prepare, rerank_run
+from resift.evaluation.finished_queries import FinishedQueries, in_order
+from resift.evaluation.rerank_run import (
+    QueryResult,
+    RerankJob,
+    RerankRunOptions,
+    prepare,
+    rerank_queries,
+    reranked_lines,
+)
 from resift.evaluation.trec import read_run, write_run
 
 RANKED = {"q1": ["d4", "d3", "d2", "d1"], "q2": ["d1", "d4"]}
@@ -34,8 +42,21 @@ def _job(collection: Collection, tmp_path: Path, depth: int, ranked: object = No
     return prepare(collection, read_run(run), depth, "run")
 
 
-def _ignore(query_id: str, result: Ranking | QueryError) -> None:
-    """Ignores progress."""
+def _lines(
+    job: RerankJob,
+    reranker: Reranker,
+    options: RerankRunOptions,
+    results: dict[str, QueryResult] | None = None,
+) -> list[str]:
+    """The lines of the reranked run; `results` gets the result of each query."""
+    results = {} if results is None else results
+
+    def advance(result: QueryResult) -> None:
+        results[result.query_id] = result
+
+    reranked = rerank_queries(map(job.query, job.known), reranker, options)
+    ordered = in_order(job, FinishedQueries(None), reranked, advance)
+    return list(reranked_lines(job, ordered, options))
 
 
 class ByName:
@@ -64,7 +85,7 @@ class ByName:
 
 def _rerank(job: RerankJob, reranker: ByName, tmp_path: Path) -> dict[str, list[str]]:
     """The reranked run, written to a file and read again."""
-    lines = rerank_run(job, cast(Reranker, reranker), RerankRunOptions(0.25), _ignore)
+    lines = _lines(job, cast(Reranker, reranker), RerankRunOptions(0.25))
     write_run(tmp_path / "out", lines)
     run = read_run(tmp_path / "out")
     return {query_id: [entry.doc_id for entry in documents] for query_id, documents in run.items()}
@@ -97,7 +118,7 @@ def test_the_reranked_scores_are_logits(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     job = _job(collection, tmp_path, 10)
-    lines = list(rerank_run(job, joint, RerankRunOptions(), _ignore))
+    lines = _lines(job, joint, RerankRunOptions())
     texts = [job.documents[name].text for name in RANKED["q2"]]
     logits = sorted(joint.score(QUERIES["q2"], texts).tolist(), reverse=True)
     written = [float(line.split()[4]) for line in lines if line.startswith("q2 ")]
@@ -108,11 +129,9 @@ def test_the_reranked_scores_are_logits(
 def test_progress_is_called_for_every_query(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
-    heard: dict[str, Ranking | QueryError] = {}
-    list(rerank_run(_job(collection, tmp_path, 3), joint, RerankRunOptions(), heard.__setitem__))
-    depths = {
-        name: entry.receipt.depth for name, entry in heard.items() if isinstance(entry, Ranking)
-    }
+    heard: dict[str, QueryResult] = {}
+    _lines(_job(collection, tmp_path, 3), joint, RerankRunOptions(), heard)
+    depths = {name: result.receipt.depth for name, result in heard.items() if result.receipt}
     assert depths == {"q1": 3, "q2": 2}
 
 
@@ -123,20 +142,20 @@ def test_an_unreadable_query_keeps_its_order_and_affects_no_other(
     folder = make_collection(tmp_path / "made")
     rows = [{"_id": "q1", "text": query}, {"_id": "q2", "text": QUERIES["q2"]}]
     (folder / "queries.jsonl").write_text(json_lines(rows))
-    heard: dict[str, Ranking | QueryError] = {}
+    heard: dict[str, QueryResult] = {}
     job = _job(open_collection(folder), tmp_path, 2)
-    write_run(tmp_path / "out", rerank_run(job, joint, RerankRunOptions(), heard.__setitem__))
+    write_run(tmp_path / "out", _lines(job, joint, RerankRunOptions(), heard))
     run = read_run(tmp_path / "out")
     assert [entry.doc_id for entry in run["q1"]] == RANKED["q1"]
     assert [entry.score for entry in run["q1"]] == [10.0, 9.0, 8.0, 7.0]
-    assert isinstance(heard["q1"], QueryError) and isinstance(heard["q2"], Ranking)
+    assert heard["q1"].problem and not heard["q1"].lost and heard["q2"].receipt
 
 
 def test_a_wrong_weight_is_an_error_and_not_a_kept_order(
     collection: Collection, tmp_path: Path, joint: Reranker
 ) -> None:
     with pytest.raises(InputError, match="fusion_weight"):
-        list(rerank_run(_job(collection, tmp_path, 2), joint, RerankRunOptions(-1), _ignore))
+        _lines(_job(collection, tmp_path, 2), joint, RerankRunOptions(-1))
 
 
 def test_the_bundled_model_ranks_relevant_documents_first(
@@ -145,7 +164,7 @@ def test_the_bundled_model_ranks_relevant_documents_first(
     ranked = {"q1": ["d4", "d3", "d1", "d2"], "q2": ["d1", "d2", "d3", "d4"]}
     write_run(
         tmp_path / "out.gz",
-        rerank_run(_job(collection, tmp_path, 100, ranked), bundled, RerankRunOptions(0), _ignore),
+        _lines(_job(collection, tmp_path, 100, ranked), bundled, RerankRunOptions(0)),
     )
     run = read_run(tmp_path / "out.gz")
     assert run["q1"][0].doc_id == "d2"
@@ -158,7 +177,7 @@ def test_a_document_without_text_ranks_last(tmp_path: Path, joint: Reranker) -> 
     rows = [{"_id": f"d{n}", "text": "" if n == 3 else "some text"} for n in range(1, 5)]
     (folder / "corpus.jsonl").write_text(json_lines(rows))
     job = _job(open_collection(folder), tmp_path, 3, {"q1": ["d3", "d2", "d1", "d4"]})
-    lines = list(rerank_run(job, joint, RerankRunOptions(0), _ignore))
+    lines = _lines(job, joint, RerankRunOptions(0))
     assert [line.split()[2] for line in lines] == ["d2", "d1", "d3", "d4"]
 
 

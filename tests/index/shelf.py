@@ -79,7 +79,9 @@ class Shelf:
 
     def snapshot(self, number: int | None = None) -> Snapshot:
         version = self.versions.find(number)
-        return open_version(self.location, Settings(), version)
+        opened = open_version(self.location, Settings(), version)
+        assert isinstance(opened, Snapshot)
+        return opened
 
     def passages(self, number: int | None = None) -> list[Passage]:
         """All rows of a published version, by id."""

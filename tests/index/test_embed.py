@@ -9,7 +9,7 @@ import pytest
 
 from embedder_artifacts import make_embedder_artifact
 from resift.errors import ArtifactError, ModelError, ModelNotFound
-from resift.index.embed import open_embedder, open_same
+from resift.index.embed import open_embedder
 from resift.settings import Settings
 
 
@@ -74,5 +74,9 @@ def test_a_pickled_embedder_is_the_same_model_in_the_other_process(name: str) ->
 
 
 def test_an_embedder_that_is_another_model_now_is_refused() -> None:
+    embedder = open_embedder("bundled", Settings())
+    content = pickle.dumps(embedder)
+    embedder.fingerprint = "other weights"  # type: ignore[misc]
+    assert pickle.loads(content).fingerprint != "other weights"
     with pytest.raises(ModelError, match="use the same model"):
-        open_same("bundled", Settings(), "other weights")
+        pickle.loads(pickle.dumps(embedder))

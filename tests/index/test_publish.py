@@ -316,7 +316,7 @@ def four(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Versions of 40, 30, 20 and 10 days ago, as their records say; their rows are of today."""
     for number in range(1, 5):
         created = datetime.now(UTC) - timedelta(days=50 - 10 * number)
-        monkeypatch.setattr(publishing, "_now", created.isoformat)
+        monkeypatch.setattr(publishing, "now", created.isoformat)
         shelf.write(a=f"text number{number}")
         shelf.sync()
     return shelf

@@ -76,9 +76,9 @@ class NoReranker:
 
 def make_documents(folder: Path, count: int = 60) -> Path:
     folder.mkdir()
-    chance = random.Random(7)
+    generator = random.Random(7)
     for number in range(count):
-        text = " ".join(chance.choices(WORDS, k=chance.randint(50, 900)))
+        text = " ".join(generator.choices(WORDS, k=generator.randint(50, 900)))
         (folder / f"{number:03}.txt").write_text(f"{text}\n", encoding="utf-8")
     return folder
 

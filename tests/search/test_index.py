@@ -218,7 +218,7 @@ def test_a_sync_deletes_versions_that_were_replaced_long_ago(
     index, numbers = index_at(tmp_path), []
     for days in (40, 20, 0):
         created = datetime.now(UTC) - timedelta(days)
-        monkeypatch.setattr(publish, "_now", created.isoformat)
+        monkeypatch.setattr(publish, "now", created.isoformat)
         (docs / "cat.md").write_text(f"The cat is {days} days old.")
         number = index.sync(str(docs)).version
         record = tmp_path / "index" / "versions" / f"{number:08}.json"

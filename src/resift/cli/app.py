@@ -17,6 +17,7 @@ from resift.cli import (
     maintenance,
     mcp,
     models,
+    plan,
     rerank,
     rerank_run,
     search,
@@ -78,6 +79,7 @@ models.app.command("remove", cls=Verb)(models.remove)
 app.add_typer(models.app, name="models")
 app.command("verify", cls=Verb)(verify.verify)
 app.command("doctor", cls=Verb)(maintenance.doctor)
+app.command("plan", cls=Verb)(plan.plan)
 app.command("convert", cls=Verb)(convert.convert)
 app.command("train", cls=Verb)(train.train)
 

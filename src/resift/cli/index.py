@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from resift.cli import options
 from resift.cli.options import AsJson, IndexUri, Model, refuse_pointless, uncalibrated
 from resift.cli.output import print_json, print_line, print_status, sync_progress
 from resift.cli.skipped import print_skipped, report_as_json
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from resift.index.plan import SyncPlan
     from resift.index.report import SyncReport
     from resift.index.source_options import SourceOptions
+    from resift.jobs.cluster import Cluster
+    from resift.jobs.sync import RayWorkers
     from resift.search.index import Index
 
 
@@ -57,6 +60,9 @@ def index(
     analyser: Annotated[
         str | None, Option(help="Terms of a new index: words, or trigrams for parts of words.")
     ] = None,
+    shards: Annotated[
+        int | None, Option(help="Shards of a new index; for over 1,000,000 passages.  [default: 1]")
+    ] = None,
     token_states: Annotated[
         bool, Option("--token-states", help="Store token states: faster search, larger index.")
     ] = False,
@@ -79,6 +85,9 @@ def index(
     list_skipped: Annotated[
         bool, Option("--list-skipped", help="Name each file that is not read, with the reason.")
     ] = False,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
+    worker_cpus: options.WorkerCpus = None,
     as_json: AsJson = False,
 ) -> None:
     """Index documents and publish them as a new version; later runs read only changed files.
@@ -91,6 +100,9 @@ def index(
     from resift.cli.source_options import OptionChanges
     from resift.search.index import Index
 
+    cluster = options.cluster(ray, workers, worker_cpus)
+    if every or watch or dry_run:
+        refuse_pointless("is for a sync that is run once", ray=ray)
     follow_options = FollowOptions(interval(every), watch)
     if follow_options:
         refuse_pointless(
@@ -101,7 +113,7 @@ def index(
         )
     settings = uncalibrated(model)
     settings = replace(settings, embedder=embedder or settings.embedder)
-    target = Index(uri, settings=settings, language=language, analyser=analyser)
+    target = Index(uri, settings=settings, language=language, analyser=analyser, shards=shards)
     changes = OptionChanges(
         include, exclude, text_column, title_column, id_column, max_mb, max_seconds, follow_links
     )
@@ -134,8 +146,18 @@ def index(
             token_states=token_states,
             allow_unsafe=unsafe_store,
             allow_deletes=allow_deletes,
+            workers=_on(cluster),
         )
     _print_report(target, report, as_json, list_skipped)
+
+
+def _on(cluster: "Cluster | None") -> "RayWorkers | None":
+    """The workers of a cluster, which do the sync."""
+    if cluster is None:
+        return None
+    from resift.jobs.sync import RayWorkers
+
+    return RayWorkers(cluster)
 
 
 def _source_options(

@@ -116,7 +116,7 @@ def _as_typed(error: Exception) -> str:
     message = re.sub(r",? or None\b( for all)?", "", str(error))  # no option can be None
     message = message.replace("search with rerank=False", "search with --no-rerank")
     is_of_argument = isinstance(error, InputError | DatasetError)
-    named = re.match(r"([a-z_]+)=", message) if is_of_argument else None
+    named = re.match(r"([a-z][a-z0-9_]*)=", message) if is_of_argument else None
     if named is None or f"--{_dashed(named[1])}" not in [word.split("=")[0] for word in sys.argv]:
         return message
     return f"--{_dashed(named[1])} {message[named.end() :]}"

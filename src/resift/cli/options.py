@@ -14,6 +14,7 @@ from resift.settings import Settings
 if TYPE_CHECKING:
     from resift.evaluation.first_stage import FirstStage
     from resift.index.embed import Precomputer
+    from resift.jobs.cluster import Cluster
 
 
 def refuse_pointless(reason: str, **options: object) -> None:
@@ -111,6 +112,28 @@ HitsAsJson = Annotated[
 AsLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per hit.")]
 
 IndexUri = Annotated[str, typer.Option("--index", help="Folder, or s3://, gs:// or az:// URI.")]
+
+
+Ray = Annotated[
+    str | None,
+    typer.Option(help="Work on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT."),
+]
+Workers = Annotated[
+    int | None, typer.Option(help="Most workers of --ray at a time.  [default: all that fit]")
+]
+WorkerCpus = Annotated[
+    int | None, typer.Option(help="Cores of each worker of --ray.  [default: 1]")
+]
+
+
+def cluster(ray: str | None, workers: int | None, worker_cpus: int | None) -> "Cluster | None":
+    """The cluster of a command; None without --ray. Raises `InputError` for invalid values."""
+    if ray is None:
+        refuse_pointless("is for --ray; leave it out", workers=workers, worker_cpus=worker_cpus)
+        return None
+    from resift.jobs.cluster import Cluster
+
+    return Cluster(ray, workers, 1 if worker_cpus is None else worker_cpus)
 
 
 def uncalibrated(model: str | None = None) -> Settings:

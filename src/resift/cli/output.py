@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 import traceback
 import unicodedata
 import warnings
@@ -183,13 +184,16 @@ def waiting(what: str) -> Iterator[None]:
 @contextmanager
 def sync_progress() -> Iterator[Callable[["SyncProgress"], None]]:
     """A progress bar with documents, passages and megabytes."""
+    started = time.monotonic()
     with progress() as bar:
         task = bar.add_task("indexing", total=None, note="")
 
         def show(state: "SyncProgress") -> None:
+            seconds = max(time.monotonic() - started, 0.1)
             note = (
                 f"{state.done_objects:,}/{state.total_objects:,} documents, "
-                f"{state.passages:,} passages, {state.bytes / 1e6:.1f} MB"
+                f"{state.passages:,} passages ({state.passages / seconds:,.0f}/s), "
+                f"{state.bytes / 1e6:.1f} MB"
             )
             bar.update(task, completed=state.work, total=1.0, note=note)
 

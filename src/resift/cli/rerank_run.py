@@ -2,20 +2,27 @@
 
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from resift.cli import options
 from resift.cli.output import print_json, print_status, progress, waiting
-from resift.errors import InputError, QueryError
-from resift.files import STDOUT, check_output, is_stdout
-from resift.types import Ranking, Receipt
+from resift.cli.rerank_run_summary import RunSummary
+from resift.errors import InputError
+from resift.files import STDOUT, check_output, descriptor, is_stdout
+from resift.settings import Settings
 
 if TYPE_CHECKING:
-    from resift.evaluation.rerank_run import RerankJob, RerankRunOptions
+    from resift.evaluation.finished_queries import FinishedQueries
+    from resift.evaluation.job_folder import JobFolder
+    from resift.evaluation.rerank_run import QueryResult, RerankJob, RerankRunOptions
+    from resift.jobs.cluster import Cluster
+    from resift.rerank.reranker import Reranker
 
 
 def rerank_run(
@@ -32,96 +39,148 @@ def rerank_run(
     model: options.Model = None,
     exact: options.Exact = False,
     fusion_weight: options.FusionWeight = None,
+    ray: options.Ray = None,
+    workers: options.Workers = None,
+    worker_cpus: options.WorkerCpus = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Rerank every query of a run; documents beyond the depth follow in their old order."""
+    """Rerank every query of a run; documents beyond the depth follow in their old order.
+
+    Finished queries are kept in OUTPUT.parts until OUTPUT is written: after an interruption, the
+    same command goes on from there, with or without --ray.
+    """
     from resift.evaluation.collection import open_collection
-    from resift.evaluation.rerank_run import RerankRunOptions, prepare, rerank_run
-    from resift.evaluation.trec import KIND, is_written_run, read_run, write_run
+    from resift.evaluation.rerank_run import RerankRunOptions, prepare
+    from resift.evaluation.trec import KIND, is_written_run, read_run
     from resift.rerank.reranker import Reranker
 
     if as_json and is_stdout(output):
         raise InputError(f"--output {output} and --json: both go to stdout; name a file")
     run_options = RerankRunOptions(fusion_weight, top_n, exact, budget_ms)
+    cluster = options.cluster(ray, workers, worker_cpus)
     check_output(output, KIND, is_written_run)
     if str(output) != STDOUT and output.is_file() and os.path.exists(run) and output.samefile(run):
         raise InputError(f"{output}: is the input run; name another file")
     with waiting("reading the run and its documents"):
-        reranker = Reranker(model, settings=options.uncalibrated())
+        reranker = Reranker(model, settings=_settings(cluster))
         job = prepare(open_collection(collection), read_run(run), depth, str(run))
     for note in job.notes:
         print_status(f"note: {note}")
-    summary = RunSummary(job)
-    with progress() as bar:
-        task = bar.add_task("reranking", total=summary.pairs, note="")
-
-        def advance(query_id: str, result: Ranking | QueryError) -> None:
-            summary.add(query_id, result)
-            bar.update(task, advance=min(len(job.run[query_id]), depth), note="pairs")
-
-        write_run(output, rerank_run(job, reranker, run_options, advance))
+    summary = _rerank(job, reranker, run_options, output, cluster)
     if as_json:
         model_names = {"model": reranker.name, "fingerprint": reranker.fingerprint}
         print_json({"output": str(output)} | model_names | summary.as_dict(run_options))
     print_status(f"{'stdout' if is_stdout(output) else output}: {summary.line()}")
 
 
-@dataclass
-class RunSummary:
-    """The results of a run's queries; `not_reranked` maps query ids to reasons."""
+def _settings(cluster: "Cluster | None") -> Settings:
+    """The settings of the reranker, which go to the workers with it."""
+    settings = options.uncalibrated()
+    if cluster is None:
+        return settings
+    return replace(settings, threads=settings.threads or cluster.cpus, openai_key=None)
 
-    job: "RerankJob"
-    start: float = field(default_factory=time.perf_counter)
-    receipts: list[Receipt] = field(default_factory=list)
-    not_reranked: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def pairs(self) -> int:
-        """The number of candidates within the depth, over all queries."""
-        return sum(min(len(documents), self.job.depth) for documents in self.job.run.values())
+def _rerank(
+    job: "RerankJob",
+    reranker: "Reranker",
+    run_options: "RerankRunOptions",
+    output: Path,
+    cluster: "Cluster | None",
+) -> RunSummary:
+    """Rerank the queries that are not finished yet, here or on a cluster, and write the run."""
+    from resift.evaluation.finished_queries import (
+        FinishedQueries,
+        gather,
+        in_order,
+        job_identity,
+        parts_folder,
+    )
+    from resift.evaluation.job_folder import JobFolder
+    from resift.evaluation.rerank_run import reranked_lines
+    from resift.evaluation.trec import write_run
 
-    @property
-    def partial(self) -> list[Receipt]:
-        """Receipts of queries with candidates that were not scored."""
-        return [receipt for receipt in self.receipts if receipt.partial]
+    file = _regular(output)
+    folder = None
+    if file is not None:
+        folder = JobFolder(
+            parts_folder(file), lambda: job_identity(job, run_options, reranker.fingerprint)
+        )
+    finished = FinishedQueries(folder)
+    with _remainder_told(finished, folder, len(job.known)), finished:
+        summary = RunSummary(job, finished.resumed)
+        if finished.resumed and folder:
+            print_status(
+                f"{folder.path}: {finished.resumed} of {len(job.known)} queries were finished "
+                "earlier"
+            )
+        query_ids = [query_id for query_id in job.known if query_id not in finished]
+        results = _results(job, query_ids, reranker, run_options, cluster)
+        with closing(results), _bar(summary, query_ids) as advance:
+            if folder:  # else each line is written as soon as it can be
+                gather(finished, results, advance)
+            ordered = summary.adding(in_order(job, finished, results, advance))
+            write_run(output, reranked_lines(job, ordered, run_options))
+        finished.remove()
+    return summary
 
-    def add(self, query_id: str, result: Ranking | QueryError) -> None:
-        """Add a query's result; print a query that keeps its order."""
-        if isinstance(result, Ranking):
-            self.receipts.append(result.receipt)
-            return
-        self.not_reranked[query_id] = str(result)
-        if query_id in self.job.queries:  # a note reports the others
-            print_status(f"query {query_id} keeps its order: {result}")
 
-    def line(self) -> str:
-        """The summary as one line."""
-        weights = ", ".join(f"{weight:g}" for weight in self._weights()) or "none"
-        line = f"{len(self.job.run)} queries, {self.pairs:,} pairs, first stage's weight {weights}"
-        if not self.partial:
-            return line
-        return f"{line}; {len(self.partial)} queries partial, the first: {self.partial[0].reason}"
+def _results(
+    job: "RerankJob",
+    query_ids: list[str],
+    reranker: "Reranker",
+    run_options: "RerankRunOptions",
+    cluster: "Cluster | None",
+) -> "Generator[QueryResult]":
+    if cluster is None:
+        from resift.evaluation.rerank_run import rerank_queries
 
-    def as_dict(self, run_options: "RerankRunOptions") -> dict[str, Any]:
-        """The options and the summary as JSON values."""
-        return {
-            "depth": self.job.depth,
-            "top_n": run_options.top_n,
-            "exact": run_options.exact,
-            "budget_ms": run_options.budget_ms,
-            "fusion_weights": self._weights(),
-            "queries": len(self.job.run),
-            "pairs": self.pairs,
-            "scored": sum(receipt.scored for receipt in self.receipts),
-            "partial": len(self.partial),
-            "reasons": sorted({str(receipt.reason) for receipt in self.partial}),
-            "not_reranked": [
-                {"query_id": query_id, "reason": reason}
-                for query_id, reason in self.not_reranked.items()
-            ],
-            "notes": list(self.job.notes),
-            "seconds": time.perf_counter() - self.start,
-        }
+        yield from rerank_queries(map(job.query, query_ids), reranker, run_options)
+    else:
+        from resift.jobs.rerank_run import rerank_on_cluster
 
-    def _weights(self) -> list[float]:
-        return sorted({receipt.fusion_weight for receipt in self.receipts})
+        yield from rerank_on_cluster(cluster, job, query_ids, reranker, run_options)
+
+
+def _regular(output: Path) -> Path | None:
+    """The regular file that is written, with links followed; None for a stream or a device."""
+    if str(output) == STDOUT or descriptor(output) is not None:
+        return None
+    file = Path(os.path.realpath(output))
+    return file if file.is_file() or not file.exists() else None
+
+
+@contextmanager
+def _remainder_told(
+    finished: "FinishedQueries", folder: "JobFolder | None", queries: int
+) -> Iterator[None]:
+    """If the job ends early, print how it goes on."""
+    try:
+        yield
+    except BaseException:
+        if folder and finished.on_disk:
+            print_status(
+                f"{folder.path}: {finished.on_disk} of {queries} queries are finished; the same "
+                "command goes on from there"
+            )
+        raise
+
+
+@contextmanager
+def _bar(summary: RunSummary, query_ids: list[str]) -> "Iterator[Callable[[QueryResult], None]]":
+    """A progress bar over all pairs; yields what it gets each result with."""
+    start = time.perf_counter()
+    pairs = sum(map(summary.pairs_of, query_ids))
+    done = 0
+    with progress() as bar:
+        before = summary.pairs - pairs
+        task = bar.add_task("reranking", total=summary.pairs, completed=before, note="")
+
+        def advance(result: "QueryResult") -> None:
+            nonlocal done
+            done += summary.pairs_of(result.query_id)
+            rate = done / (time.perf_counter() - start)
+            bar.update(task, completed=before + done, note=f"pairs, {rate:,.0f}/s")
+            summary.tell(result)
+
+        yield advance

@@ -27,6 +27,26 @@ def serve(
         list[str] | None,
         typer.Option(help="Another name of this server, behind a proxy; may be repeated."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Serve from a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local for a new "
+            "one of this machine. Deletes what it has deployed at the end.",
+        ),
+    ] = None,
+    replicas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N or MIN:MAX",
+            help="With --ray: copies of the server; between two bounds, as many as the queue "
+            "needs.  [default: 1]",
+        ),
+    ] = None,
+    replica_cpus: Annotated[
+        int | None,
+        typer.Option(help="With --ray: CPUs and threads of each replica.  [default: 1]"),
+    ] = None,
 ) -> None:
     """Serve models and indexes over HTTP, in the dialects of other rerankers."""
     server = require("resift.serve.server", "serve")
@@ -42,4 +62,11 @@ def serve(
         max_queue_tokens=max_queue_tokens,
         allowed_hosts=tuple(allowed_host or ()),
     )
-    raise typer.Exit(server.serve(serve_options, typer.echo))
+    if ray is None:
+        options.refuse_pointless("only with --ray", replicas=replicas, replica_cpus=replica_cpus)
+        raise typer.Exit(server.serve(serve_options, typer.echo))
+    cluster = require("resift.jobs.serve", "ray")
+    replica_options = cluster.ReplicaOptions.parse(
+        "1" if replicas is None else replicas, 1 if replica_cpus is None else replica_cpus
+    )
+    raise typer.Exit(cluster.serve_on_cluster(serve_options, ray, replica_options, typer.echo))

@@ -17,6 +17,13 @@ def train(
         ),
     ],
     out: Annotated[Path, typer.Option(help="New folder for the model.")],
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run of a teacher over the BEIR folder, by rerank-run with --fusion-weight 0; "
+            "labels documents instead of its judgments."
+        ),
+    ] = None,
     base: Annotated[
         str,
         typer.Option(help="Model to start from: bundled, or the folder of another model."),
@@ -39,12 +46,14 @@ def train(
     from rich.markup import escape
 
     from resift.training.finetune import fine_tune
+    from resift.training.teacher_run import TeacherRun
 
     def progress(text: str) -> None:
         errors.print(text, markup=False)
 
     with waiting("training"):
-        tuned = fine_tune(pairs, base, out, work, progress, epochs)
+        data = pairs if run is None else TeacherRun(pairs, run)
+        tuned = fine_tune(data, base, out, work, progress, epochs)
     console.print(
         f"{escape(str(out))}: nDCG@10 {tuned.tuned:.4f} on {tuned.held_out} held-out queries, "
         f"{tuned.base:.4f} before; trained on {tuned.queries} queries",

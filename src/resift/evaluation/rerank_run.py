@@ -1,17 +1,47 @@
-"""Rerank a TREC run over a collection into a new run."""
+"""Rerank a TREC run over a collection into a new run.
+
+Each query is reranked by itself, in any order and in any process; the lines of the new run are made
+of the results, in the order of the old one.
+"""
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from resift.errors import DatasetError, QueryError
 from resift.evaluation.collection import Collection
 from resift.evaluation.first_stage import read_run_documents, run_candidates
-from resift.evaluation.trec import Run, RunEntry, run_lines
+from resift.evaluation.trec import Run, run_lines
 from resift.rerank.options import checked_budget, checked_count
 from resift.rerank.reranker import Reranker
-from resift.types import Document, Hit, Ranking
+from resift.types import Candidate, Document, Hit, Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class RunQuery:
+    """A query of a run, with its candidates within the depth, best first."""
+
+    query_id: str
+    text: str
+    candidates: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class QueryResult:
+    """What became of a query of a run.
+
+    `scores` are (doc_id, fused logit) of the hits, best first; `unscored` are the ids of hits
+    without a finite logit, which follow. Without a `receipt` the query was not reranked, and
+    `problem` says why. If it was `lost`, another attempt may have a result.
+    """
+
+    query_id: str
+    scores: tuple[tuple[str, float], ...] = ()
+    unscored: tuple[str, ...] = ()
+    receipt: Receipt | None = None
+    problem: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +56,29 @@ class RerankJob:
     run: Run
     depth: int
     notes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> list[str]:
+        """The ids of the queries that the collection has, in the order of the run."""
+        return [query_id for query_id in self.run if query_id in self.queries]
+
+    def query(self, query_id: str) -> RunQuery:
+        """A query that the collection has."""
+        candidates = run_candidates(self.run[query_id][: self.depth], self.documents)
+        return RunQuery(query_id, self.queries[query_id], tuple(candidates))
+
+    def ranked(self, result: QueryResult) -> list[tuple[str, float]]:
+        """(doc_id, score) of all entries of a query, best first.
+
+        Entries without a score, because of the depth or the time budget, follow in their old order
+        at steps of 1 below the lowest score. A query that was not reranked keeps its order.
+        """
+        entries = self.run[result.query_id]
+        if result.receipt is None:
+            return [(entry.doc_id, entry.score) for entry in entries]
+        rest = [*result.unscored, *(entry.doc_id for entry in entries[self.depth :])]
+        lowest = min((score for _, score in result.scores), default=0.0)
+        return [*result.scores, *((doc_id, lowest - step) for step, doc_id in enumerate(rest, 1))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,59 +122,44 @@ def prepare(collection: Collection, run: Run, depth: int, name: str) -> RerankJo
     return RerankJob(queries, documents, run, depth, (*notes, *corpus_notes))
 
 
-def rerank_run(
-    job: RerankJob,
-    reranker: Reranker,
-    options: RerankRunOptions,
-    advance: Callable[[str, Ranking | QueryError], None],
-) -> Iterator[str]:
-    """Yield the lines of the reranked run; `advance` gets each query's id and result.
+def rerank_queries(
+    queries: Iterable[RunQuery], reranker: Reranker, options: RerankRunOptions
+) -> Iterator[QueryResult]:
+    """Yield the result of each query, in order. Raises the errors of `Reranker.rank`.
 
-    Entries that were not reranked, because of the depth or the time budget, follow in their old
-    order. A query that the model cannot read, or that the collection lacks, keeps its order.
+    A query that the model cannot read has a result without a receipt.
     """
-    for query_id, entries in job.run.items():
-        result = _rerank(job, query_id, entries, reranker, options)
-        advance(query_id, result)
-        if isinstance(result, Ranking):
-            ranked = _scored(result.hits, [entry.doc_id for entry in entries[job.depth :]])
+    for query in queries:
+        try:
+            ranking = reranker.rank(
+                query.text,
+                query.candidates,
+                options.top_n,
+                budget_ms=options.budget_ms,
+                exact=options.exact,
+                fusion_weight=options.fusion_weight,
+            )
+        except QueryError as error:
+            yield QueryResult(query.query_id, problem=str(error))
         else:
-            ranked = [(entry.doc_id, entry.score) for entry in entries]
-        yield from run_lines(query_id, ranked[: options.top_n])
+            yield _result(query.query_id, ranking.hits, ranking.receipt)
 
 
-def _rerank(
-    job: RerankJob,
-    query_id: str,
-    entries: Sequence[RunEntry],
-    reranker: Reranker,
-    options: RerankRunOptions,
-) -> Ranking | QueryError:
-    if query_id not in job.queries:
-        return QueryError("is not in the collection")
-    try:
-        return reranker.rank(
-            job.queries[query_id],
-            run_candidates(entries[: job.depth], job.documents),
-            options.top_n,
-            budget_ms=options.budget_ms,
-            exact=options.exact,
-            fusion_weight=options.fusion_weight,
-        )
-    except QueryError as error:
-        return error
+def reranked_lines(
+    job: RerankJob, results: Iterable[QueryResult], options: RerankRunOptions
+) -> Iterator[str]:
+    """Yield the lines of the reranked run; `results` are in the order of the run."""
+    for result in results:
+        yield from run_lines(result.query_id, job.ranked(result)[: options.top_n])
 
 
-def _scored(hits: Sequence[Hit], tail: Sequence[str]) -> list[tuple[str, float]]:
-    """Fused logits; documents without a logit follow at steps of 1 below the lowest."""
-    scores = {
-        hit.id: hit.logit + hit.fusion + hit.feedback for hit in hits if hit.logit is not None
-    }
-    ranked = [(doc_id, score) for doc_id, score in scores.items() if math.isfinite(score)]
-    lowest = min((score for _, score in ranked), default=0.0)
-    scored_ids = {doc_id for doc_id, _ in ranked}
-    rest = [*(hit.id for hit in hits if hit.id not in scored_ids), *tail]
-    return ranked + [(doc_id, lowest - step) for step, doc_id in enumerate(rest, 1)]
+def _result(query_id: str, hits: Sequence[Hit], receipt: Receipt) -> QueryResult:
+    fused = (
+        (hit.id, hit.logit + hit.fusion + hit.feedback) for hit in hits if hit.logit is not None
+    )
+    scores = {doc_id: score for doc_id, score in fused if math.isfinite(score)}
+    unscored = tuple(hit.id for hit in hits if hit.id not in scores)
+    return QueryResult(query_id, tuple(scores.items()), unscored, receipt)
 
 
 def _missing(ids: Set[str], total: int, kind: str, run: str, folder: Path) -> list[str]:

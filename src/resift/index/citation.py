@@ -28,7 +28,7 @@ from resift.index.sources.listing import Fetched
 from resift.index.sources.source import Source, open_object
 from resift.index.storage.location import locate_object
 from resift.index.table.rows import Passage
-from resift.index.table.snapshot import Snapshot
+from resift.index.table.sharded import OpenVersion
 from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 
@@ -43,7 +43,7 @@ class CitationVerifier:
     """
 
     def __init__(
-        self, versions: Versions, read: Callable[[Callable[[Snapshot], Any]], Any]
+        self, versions: Versions, read: Callable[[Callable[[OpenVersion], Any]], Any]
     ) -> None:
         self._storage = versions.location.storage
         self._versions = versions

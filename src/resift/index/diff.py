@@ -1,7 +1,7 @@
 """Compares a source with an index: which objects to read, which are gone, and are they too many."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -37,6 +37,12 @@ class Diff:
     def to_read(self) -> tuple[SourceObject, ...]:
         """Added and changed objects, by key."""
         return tuple(sorted(self.added + self.changed, key=lambda item: item.key))
+
+    @property
+    def uris(self) -> Iterator[str]:
+        """The URIs of all objects that differ."""
+        yield from (item.uri for item in self.added + self.changed)
+        yield from (entry.origin.uri for entry in self.gone)
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.gone)

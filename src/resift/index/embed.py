@@ -11,7 +11,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ModelError
 from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
 from resift.settings import Settings
 from resift.types import Document, Precomputed
@@ -134,14 +133,3 @@ def open_embedder(spec: str | None, settings: Settings) -> Embedder:
     from resift.index.embedders.stored import open_stored, parse_name
 
     return open_stored(parse_name(spec), settings)
-
-
-def open_same(name: str, settings: Settings, fingerprint: str) -> Embedder:
-    """Open an embedder again, for example in another process; raise `ModelError` for another."""
-    embedder = open_embedder(name, settings)
-    if embedder.fingerprint != fingerprint:
-        raise ModelError(
-            f"{name}: the model there is {embedder.fingerprint}, not {fingerprint}: use the same "
-            "model in all processes"
-        )
-    return embedder

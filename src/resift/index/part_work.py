@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from resift.index.diff import Diff, Expected
 from resift.index.embed import Models
 from resift.index.manifest import Entry
-from resift.index.parts import Part
+from resift.index.parts import PartResult
 from resift.index.run import SyncRun, read_objects
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
@@ -36,10 +36,10 @@ class PartJob:
 
 
 class Workers(Protocol):
-    """Other processes that do the parts of a sync."""
+    """Other processes that do the parts of a sync, such as `resift.jobs.sync.RayWorkers`."""
 
-    def write(self, job: PartJob, models: Models, items: Sequence[SourceObject]) -> Iterator[Part]:
-        """Process all items, in parts of any size; yield each part once.
+    def write(self, job: Any, models: Any, items: Any) -> Iterator[Any]:
+        """Process all `SourceObject` of a `PartJob`, in parts of any size; yield each `PartResult`.
 
         `models` are those of the calling process; workers open theirs by `Models.elsewhere`.
         """
@@ -68,7 +68,7 @@ class _UncommittedStore:
         return self.store.vectors(entries, version)
 
 
-def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> Part:
+def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> PartResult:
     """Read, parse and embed these objects, and write their rows. Commits nothing."""
     job.source.check()
     store = _UncommittedStore(Store.join(job.location, job.table))
@@ -77,7 +77,7 @@ def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> P
     for read, parsed in read_objects(job.source, items, job.source_options):
         run.add(read, parsed)
     writer.commit()
-    return Part(
+    return PartResult(
         items=tuple(items),
         fragments=tuple(store.fragments),
         problems=store.problems,
@@ -92,6 +92,6 @@ def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> P
     )
 
 
-def lost_part(items: Sequence[SourceObject], reason: str) -> Part:
+def lost_part(items: Sequence[SourceObject], reason: str) -> PartResult:
     """The part of objects that no worker could process: they count as unreadable."""
-    return Part(tuple(items), unread=tuple((item.uri, reason) for item in items))
+    return PartResult(tuple(items), unread=tuple((item.uri, reason) for item in items))

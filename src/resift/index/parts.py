@@ -16,7 +16,7 @@ from resift.index.writer import COMMIT_PASSAGES, COMMIT_SECONDS
 
 
 @dataclass(frozen=True)
-class Part:
+class PartResult:
     """What a worker did with some objects, `items`: other fields as in `SyncRun` and `Writer`.
 
     `fragments` are the files with the rows of the `committed` entries.
@@ -52,7 +52,7 @@ class PartCommitter:
     reused: int = 0
     precomputed_bytes: int = 0
     bytes: int = 0
-    _pending: list[Part] = field(default_factory=list)
+    _pending: list[PartResult] = field(default_factory=list)
     _passages: int = 0
     _since: float = field(default_factory=time.monotonic)
 
@@ -67,7 +67,7 @@ class PartCommitter:
         is_late = time.monotonic() - self._since > COMMIT_SECONDS
         return self._passages >= COMMIT_PASSAGES or (is_late and self._passages > 0)
 
-    def add(self, part: Part) -> None:
+    def add(self, part: PartResult) -> None:
         """Add the rows of a part."""
         self.embedded += part.embedded
         self.reused += part.reused

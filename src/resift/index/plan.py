@@ -10,6 +10,7 @@ from resift.index.embed import Embedder, Models, is_remote
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.report import sort_by_uri
 from resift.index.run import read_objects
+from resift.index.shards.layout import shards_of
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
@@ -72,8 +73,12 @@ def plan(
     source_options: SourceOptions | None = None,
     *,
     consent: SyncConsent = NO_CONSENT,
+    shards: int = 1,
 ) -> SyncPlan:
-    """Predict what a sync would do; raise the errors that it would raise before it reads."""
+    """Predict what a sync would do; raise the errors that it would raise before it reads.
+
+    `shards` is the number of shards of the index.
+    """
     comparison = compare_source(source, versions, models, source_options)
     listing, changes = comparison.listing, comparison.changes
     to_read = changes.to_read
@@ -84,8 +89,9 @@ def plan(
     passages = round(sample.passages * factor)
     requests = listing.requests + len(to_read)
     if changes:
-        commits = 1 + passages // COMMIT_PASSAGES
-        requests += _REQUESTS_TO_PUBLISH + commits * _REQUESTS_TO_COMMIT
+        changed_shards = len(shards_of(changes.uris, shards))
+        commits = changed_shards + passages // COMMIT_PASSAGES
+        requests += changed_shards * _REQUESTS_TO_PUBLISH + commits * _REQUESTS_TO_COMMIT
     return SyncPlan(
         added=len(changes.added),
         changed=len(changes.changed),

@@ -7,7 +7,7 @@ indexed. If another writer interferes, it starts again.
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from itertools import pairwise
 from secrets import token_hex
 from typing import Any
 
-from resift.errors import IndexBusy, IndexNotFound, StoreError
+from resift.errors import IndexBusy, IndexMismatch, IndexNotFound, StoreError
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, latest_attempts
 from resift.index.table.rows import Origin
@@ -45,8 +45,9 @@ class SyncDelta:
 
 def publish(store: Store, versions: Versions, embedder: Embedder, delta: SyncDelta) -> Version:
     """Publish what is committed; raise `IndexBusy` if other writers interfere every time."""
-    for _ in _tries():
+    for _ in tries():
         before = versions.newest()
+        refuse_other_kind(versions, before, is_sharded=False)
         store.refresh()
         try:
             entries, vectors = _prepare(store, versions, embedder, before, delta)
@@ -85,7 +86,7 @@ def rollback(store: Store, versions: Versions, number: int) -> Version:
     versions.check_files_exist(old)
     with suppress(Damaged, IndexNotFound):  # this damage may be the reason for the rollback
         versions.newest()  # raises `IndexMismatch` if a newer resift wrote it
-    for _ in _tries():
+    for _ in tries():
         last = versions.numbers()[-1:]  # only its number: the version may be damaged
         store.refresh()
         try:
@@ -125,18 +126,40 @@ def clean(
     use a deleted version fail.
     """
     readable = versions.readable()
+    newest_numbers = {version.number for version in readable[-keep:]}
+    remaining = remove_replaced(versions, readable, newest_numbers, older_than_s)
+    removed = [version.number for version in readable if version not in remaining]
+    return removed, store.clean([version.table_version for version in remaining], older_than_s)
+
+
+def remove_replaced(
+    versions: Versions, readable: Sequence[Version], keep: Set[int], older_than_s: float
+) -> list[Version]:
+    """Remove versions that were replaced over `older_than_s` seconds ago, except those to `keep`.
+
+    Return the remaining ones of the `readable` versions, ascending.
+    """
     limit = datetime.now(UTC).timestamp() - older_than_s
-    removed = []
+    remaining = list(readable)
     for version, following in pairwise(readable):
         replaced = datetime.fromisoformat(following.created).timestamp()
-        if replaced <= limit and version not in readable[-keep:]:
+        if replaced <= limit and version.number not in keep:
             versions.remove(version)
-            removed.append(version.number)
-    remaining = [version.table_version for version in readable if version.number not in removed]
-    return removed, store.clean(remaining, older_than_s)
+            remaining.remove(version)
+    return remaining
 
 
-def _tries() -> Iterator[int]:
+def refuse_other_kind(versions: Versions, before: Version | None, *, is_sharded: bool) -> None:
+    """Raise `IndexMismatch` if another writer has made the new index with shards, or without."""
+    if before and bool(before.shards) != is_sharded:
+        uri = versions.location.uri
+        raise IndexMismatch(
+            f"{uri}: made {'with' if before.shards else 'without'} shards by another sync at the "
+            "same time: sync again, without --shards"
+        )
+
+
+def tries() -> Iterator[int]:
     """Yield the numbers of the tries; wait a growing random time before all but the first."""
     for attempt in range(_TRIES):
         if attempt:
@@ -196,11 +219,12 @@ def _table_state(store: Store) -> dict[str, Any]:
     """Return the fields of a version that describe the current table."""
     return {
         "table_version": store.version,
-        "created": _now(),
+        "created": now(),
         "manifest": f"manifests/{store.version:08d}-{token_hex(4)}.parquet",
         "files": store.files(),
     }
 
 
-def _now() -> str:
+def now() -> str:
+    """The current time as a version records it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -13,7 +13,7 @@ from resift.index.parsing.documents import ChunkedFile
 from resift.index.parsing.formats import NO_TEXT
 from resift.index.parsing.options import ParseOptions
 from resift.index.parsing.pool import ParserPool
-from resift.index.parts import Part, PartCommitter
+from resift.index.parts import PartCommitter, PartResult
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
@@ -152,7 +152,7 @@ class SyncRun(Generic[W]):
             self._skip(read, parsed)
         self._count(1, read.item.size)
 
-    def add_part(self: "SyncRun[PartCommitter]", part: Part) -> None:
+    def add_part(self: "SyncRun[PartCommitter]", part: PartResult) -> None:
         """Add what a worker did with some objects."""
         self.writer.add(part)
         self.skipped |= part.skipped

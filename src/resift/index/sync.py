@@ -9,6 +9,7 @@ A sync compares only entries below its source, so one index can hold several sou
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ from resift.index.storage.doctor import refuse_unsafe
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
-from resift.index.writer import Writer
+from resift.index.writer import StoredVectors, Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +83,17 @@ def sync(
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The changes of a source that a sync writes to a table. `attempt` is the id of the sync."""
+    """The changes of a source that a sync writes to a table. `attempt` is the id of the sync.
+
+    `earlier` are objects elsewhere whose vectors may be reused.
+    """
 
     source: Source
     versions: Versions
     comparison: SourceComparison
     store: Store
     attempt: str
+    earlier: Sequence[StoredVectors] = ()
 
 
 def write_changes(
@@ -102,7 +107,7 @@ def write_changes(
     indexed = _indexed_entries(store, comparison)
     diff = comparison.diff(indexed)  # an interrupted run may have written some of the changes
     attempt = attempt_after(indexed.values(), changes.attempt)
-    earlier = undone_versions(changes.versions, comparison.before)
+    earlier = (*undone_versions(changes.versions, comparison.before), *changes.earlier)
     options, expected = comparison.source_options, comparison.expected
     if workers is None:
         writer = Writer(store, models, indexed, attempt, earlier)

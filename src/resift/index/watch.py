@@ -16,6 +16,7 @@ from typing import Any
 from resift.errors import ResiftError
 from resift.extras import require
 from resift.files import reason
+from resift.index.shards.layout import FIRST_TABLE
 from resift.index.sources.listing import is_part_of_index, is_table
 from resift.index.sources.patterns import ALL, Globs
 from resift.index.sources.source import is_document, is_hidden
@@ -193,8 +194,9 @@ class FolderWatch:
         inside = [path, *path.parents]
         inside = inside[: inside.index(self._root)]
         return any(
-            is_part_of_index(folder.name, [TABLE]) and (folder.parent / TABLE).is_dir()
+            is_part_of_index(folder.name, [table]) and (folder.parent / table).is_dir()
             for folder in inside
+            for table in (TABLE, FIRST_TABLE)
         )
 
 

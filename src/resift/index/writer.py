@@ -43,6 +43,14 @@ class PassageStore(Protocol):
     ) -> Iterator[StoredPassage]: ...
 
 
+class StoredVectors(Protocol):
+    """Vectors of objects that are not in the newest version (`IndexedObjects`)."""
+
+    def vectors(self, store: PassageStore, pending: Pending) -> Vectors:
+        """Read those that pending objects may need; raise `StoreError`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class IndexedObjects:
     """The entries of one version of the table, by URI; `table_version` None is the current one."""
@@ -74,7 +82,8 @@ class IndexedObjects:
 class Writer:
     """Collects objects and commits them. `indexed` are the entries of the index, by URI.
 
-    `earlier` are versions that a rollback has undone, latest first: their vectors are reused.
+    Vectors of `earlier` objects are reused, such as those of versions that a rollback has undone,
+    latest first.
     `committed` are the entries that this writer has written.
     """
 
@@ -82,7 +91,7 @@ class Writer:
     models: Models
     indexed: dict[str, Entry]
     attempt: str
-    earlier: Sequence[IndexedObjects] = ()
+    earlier: Sequence[StoredVectors] = ()
     committed: dict[str, Entry] = field(default_factory=dict)
     embedded: int = 0
     reused: int = 0

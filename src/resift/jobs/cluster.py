@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,10 @@ from typing import Any
 
 from resift.errors import ClusterError, InputError, shown
 from resift.extras import require
+from resift.files import reason
+
+_HOST_PORT = re.compile(r"(ray://)?(?P<host>\[[^]]+\]|[^:/\s]+):(?P<port>\d{1,5})")
+_CONNECT_S = 10.0
 
 LOCAL = "local"
 """The address that starts a cluster on this machine for the time of the job."""
@@ -17,7 +23,10 @@ LOCAL = "local"
 
 def checked_address(address: str) -> str:
     """Return the address of a cluster; raise `InputError` for what cannot be one."""
-    if not isinstance(address, str) or not address.strip() or not address.isprintable():
+    is_known = isinstance(address, str) and (
+        address in ("auto", LOCAL) or bool(_HOST_PORT.fullmatch(address))
+    )
+    if not is_known:
         raise InputError(
             f"address={shown(address)}: expected auto, local, HOST:PORT or ray://HOST:PORT"
         )
@@ -45,6 +54,8 @@ def connected(address: str) -> Iterator[Any]:
 
 def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes to this stderr
+    _check_answer(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     options |= {"address": address} | ({"include_dashboard": False} if address == LOCAL else {})
     try:
@@ -56,6 +67,23 @@ def _connect(ray: Any, address: str) -> None:
         raise ClusterError(
             f"{address}: no Ray cluster can be reached there ({detail:.200}): start one with "
             "ray start --head, or use local"
+        ) from error
+
+
+def _check_answer(address: str) -> None:
+    """Raise `ClusterError` if nobody listens at a host and port: Ray tries for many minutes."""
+    match = _HOST_PORT.fullmatch(address)
+    if match is None:
+        return
+    host, port = match["host"].strip("[]"), int(match["port"])
+    if port >= 1 << 16:
+        raise InputError(f"address={shown(address)}: expected a port from 1 to 65535")
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except OSError as error:
+        raise ClusterError(
+            f"{address}: no Ray cluster can be reached there ({reason(error)}): see ray status for "
+            "the address, or use local"
         ) from error
 
 

@@ -31,15 +31,16 @@ class Parts(Generic[P, R]):
     """The parts of a job. `split` divides a part into its items, one a part.
 
     `lost` makes the result of a part of one item that no worker survives, or that never comes back;
-    it gets the reason.
+    it gets the reason. Without `in_order`, a result does not wait for those of earlier parts.
     """
 
     open_worker: OpenWorker[P, R]
     split: Callable[[P], Sequence[P]]
     lost: Callable[[P, str], R]
+    in_order: bool = True
 
     def process(self, cluster: Cluster, cut: Callable[[int], Sequence[P]]) -> Iterator[R]:
-        """Yield the result of each part, in order but for those that were split.
+        """Yield the result of each part; those that were split come last.
 
         `cut` makes the parts; it gets the number of workers. Raises the errors of workers, and
         `ClusterError` if no worker lives.
@@ -69,7 +70,7 @@ class Parts(Generic[P, R]):
             return
         waiting = dict(enumerate(parts))
         try:
-            for number, body in _mapped(ray, cluster, parts, self.open_worker):
+            for number, body in _mapped(ray, cluster, parts, self):
                 if waiting.pop(number, None) is None:
                     continue  # its rows came twice: a node was lost after the first time
                 result = pickle.loads(body)
@@ -128,15 +129,15 @@ def _without_cause(error: Exception) -> Exception:
 
 
 def _mapped(
-    ray: Any, cluster: Cluster, parts: Sequence[Any], open_worker: OpenWorker[Any, Any]
+    ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]
 ) -> Iterator[tuple[int, bytes]]:
-    """Yield (number, pickled result) of the parts whose workers survived, in order."""
+    """Yield (number, pickled result) of the parts whose workers survived."""
     data = require("ray.data", "ray")
     context = data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is reported
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
-    context.execution_options.preserve_order = True
+    context.execution_options.preserve_order = job.in_order
     rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
     count = max(1, min(cluster.worker_count(ray), len(parts)))
     dataset = data.from_items(rows, override_num_blocks=len(rows))
@@ -148,7 +149,7 @@ def _mapped(
         )
         mapped = dataset.map_batches(
             _Worker,
-            fn_constructor_args=(open_worker,),
+            fn_constructor_args=(job.open_worker,),
             batch_size=1,
             batch_format="numpy",
             compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),

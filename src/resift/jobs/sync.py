@@ -13,7 +13,7 @@ from functools import partial
 from resift.errors import InputError, SourceError
 from resift.index.embed import Models, OpenModels
 from resift.index.part_work import PartJob, lost_part, write_part
-from resift.index.parts import Part
+from resift.index.parts import PartResult
 from resift.index.sources.listing import SourceObject
 from resift.jobs.cluster import Cluster
 from resift.jobs.parts import Parts
@@ -32,7 +32,7 @@ class RayWorkers:
 
     cluster: Cluster
 
-    def write(self, job: PartJob, models: Models, items: Items) -> Iterator[Part]:
+    def write(self, job: PartJob, models: Models, items: Items) -> Iterator[PartResult]:
         """Process all items; yield the parts, mostly in order.
 
         Raises the errors of workers, such as `StoreError`, and `ClusterError`.
@@ -42,14 +42,14 @@ class RayWorkers:
         if not items:
             return
         open_worker = partial(_open_writer, models.elsewhere(self.cluster.cpus), job)
-        jobs: Parts[Items, Part] = Parts(open_worker, _split, lost_part)
+        jobs: Parts[Items, PartResult] = Parts(open_worker, _split, lost_part)
         for part in jobs.process(self.cluster, partial(_cut, items)):
             _check_vanished(job, part)
             yield part
 
 
 @contextmanager
-def _open_writer(open_models: OpenModels, job: PartJob) -> Iterator[Callable[[Items], Part]]:
+def _open_writer(open_models: OpenModels, job: PartJob) -> Iterator[Callable[[Items], PartResult]]:
     with open_models() as models:
         yield partial(write_part, job, models)
 
@@ -74,7 +74,7 @@ def _split(items: Items) -> Sequence[Items]:
     return [[item] for item in items]
 
 
-def _check_vanished(job: PartJob, part: Part) -> None:
+def _check_vanished(job: PartJob, part: PartResult) -> None:
     """Raise `SourceError` if an object that a worker did not see is there for this process.
 
     Such an object would leave the index, though only the worker's machine does not have it.

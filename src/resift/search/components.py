@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
 from resift.index.background import Background, ClosedAfterUse, Shared, ready, then
 from resift.index.embed import Embedder, is_unpinned, open_embedder, recorded_embedder
+from resift.index.shards.layout import check_shard_count
 from resift.index.storage.location import locate
 from resift.index.table.open import (
     Choice,
@@ -23,7 +24,7 @@ from resift.index.table.open import (
     import_lance,
     open_choice,
 )
-from resift.index.table.snapshot import Snapshot
+from resift.index.table.sharded import OpenVersion
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.search.options import Mode
@@ -65,7 +66,7 @@ class Components:
     the `Precomputer` whose states are read. None without either.
     """
 
-    snapshot: "Future[Snapshot]"
+    snapshot: "Future[OpenVersion]"
     embedder: "Future[Embedder] | None"
     reranker: "Future[Any] | None"
     background: Background
@@ -82,6 +83,7 @@ class ComponentLoader:
         embedder: Embedder | str | None,
         reranker: Ranker | None,
         analyser: AnalyserChoice = ANY_ANALYSER,
+        shards: int | None = None,
     ) -> None:
         self._uri = uri
         self._version_number = version
@@ -90,6 +92,7 @@ class ComponentLoader:
         self._given_embedder_name = embedder if isinstance(embedder, str) else None
         self._given_reranker = reranker
         self.analyser = analyser
+        self.shards = shards
         self.background = Background(_READS, "resift-search")
         self._openings = Background(_OPENINGS, "resift-open")
         self._loadings = Background(_LOADINGS, "resift-load", finite=True)
@@ -142,7 +145,7 @@ class ComponentLoader:
             for job in jobs:
                 job.result()
 
-    def snapshot(self) -> "Future[Snapshot]":
+    def snapshot(self) -> "Future[OpenVersion]":
         """The open version; looked up again if its notes may be out of date."""
         with self._lock:
             job = self._snapshot.job()
@@ -211,9 +214,9 @@ class ComponentLoader:
         with self._lock:
             self._version: Shared[Choice] = Shared(self._choose_version)
             version = self._version
-            self._snapshot: Shared[Snapshot] = Shared(lambda: self._open_snapshot(version))
+            self._snapshot: Shared[OpenVersion] = Shared(lambda: self._open_snapshot(version))
 
-    def renew(self) -> Snapshot:
+    def renew(self) -> OpenVersion:
         """Open the newest version unless it is open; the open one is read until then."""
         opened = self.opened
         if opened is None:
@@ -222,7 +225,7 @@ class ComponentLoader:
         if self._version_number is not None or newest is None or newest.number <= opened.number:
             return self.snapshot().result()
         version: Shared[Choice] = Shared(self._choose_version)
-        snapshot: Shared[Snapshot] = Shared(lambda: self._open_snapshot(version))
+        snapshot: Shared[OpenVersion] = Shared(lambda: self._open_snapshot(version))
         renewed = snapshot.job().result()
         with self._lock:
             self._version, self._snapshot = version, snapshot
@@ -266,12 +269,13 @@ class ComponentLoader:
             versions, number = self.versions, self._version_number
             choice = choose_version(versions.location, self.settings, versions, number)
             self.analyser.spec(choice.version.analyser, self._uri)  # raises for another one
+            check_shard_count(self._uri, len(choice.version.shards) or 1, self.shards)
             return choice
 
         return then(self._libraries.job(), lambda _: self._openings.run(choose))
 
-    def _open_snapshot(self, version: Shared[Choice]) -> "Future[Snapshot]":
-        def open_snapshot(choice: Choice) -> "Future[Snapshot]":
+    def _open_snapshot(self, version: Shared[Choice]) -> "Future[OpenVersion]":
+        def open_snapshot(choice: Choice) -> "Future[OpenVersion]":
             location, settings = self.versions.location, self.settings
             return self._openings.run(lambda: open_choice(location, settings, choice))
 

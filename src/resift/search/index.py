@@ -24,7 +24,7 @@ from resift.index.source_options import SourceOptions
 from resift.index.storage.location import locate_index
 from resift.index.sync import SyncConsent
 from resift.index.table.rows import Passage
-from resift.index.table.snapshot import Snapshot
+from resift.index.table.sharded import OpenVersion
 from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
@@ -46,6 +46,7 @@ from resift.search.options import (
     checked_days,
     checked_mode,
     checked_passage,
+    checked_shards,
     checked_version,
 )
 from resift.search.retrieval import Retrieved, as_candidate, retrieve
@@ -75,6 +76,7 @@ class Index:
         reranker: Ranker | None = None,
         language: str | None = None,
         analyser: str | None = None,
+        shards: int | None = None,
     ) -> None:
         """Read or load nothing yet.
 
@@ -88,6 +90,10 @@ class Index:
         index is for English ``words`` by default; an existing one is read as it was made, and any
         other choice raises `IndexMismatch` when it is opened.
 
+        `shards` is for a new index of more than about 1,000,000 passages: its documents are spread
+        over so many indexes, which are synced one after the other, published at once and searched
+        side by side. The number never changes; None is that of the index, and 1 is no shards.
+
         Raises `InputError` and `SettingsError` for invalid arguments.
         """
         locate_index(uri)
@@ -97,8 +103,9 @@ class Index:
         check_embedder(embedder)
         check_component("reranker", reranker, "rank", "Reranker(…)")
         choice = checked_choice(analyser, language)
+        shards = checked_shards(shards)
         self._loader = ComponentLoader(
-            self.uri, self._version, settings, embedder, reranker, choice
+            self.uri, self._version, settings, embedder, reranker, choice, shards
         )
         self._maintenance = Maintenance(self._loader, self._version)
         self._open_again = partial(
@@ -110,6 +117,7 @@ class Index:
             reranker=reranker,
             language=language,
             analyser=analyser,
+            shards=shards,
         )
         self._async_searches = Background(_ASYNC_SEARCHES, "resift-asearch")
 
@@ -150,7 +158,7 @@ class Index:
         cross-attention layers, with the same result. The report has the size of the states in
         bytes. Documents that were indexed without token states are read again.
 
-        `workers` are other processes that read, parse and embed, such as `resift.jobs.RayWorkers`.
+        `workers` are other processes that read, parse and embed, such as `resift.jobs.sync.RayWorkers`.
 
         Raises `SourceError` if the source cannot be read, `StoreError` if the index cannot be
         written, `UnsafeStore` if the index's store loses writes (unless `allow_unsafe`), and
@@ -422,7 +430,7 @@ class Index:
     ) -> list[Verdict]:
         """A verdict for each citation, in order; ``malformed`` if it is not a citation."""
 
-        def read(work: Callable[[Snapshot], Any]) -> Any:
+        def read(work: Callable[[OpenVersion], Any]) -> Any:
             return self._read(lambda notes: work(self._loader.snapshot().result()))
 
         verifier = CitationVerifier(self._loader.versions, read)

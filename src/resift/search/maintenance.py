@@ -18,11 +18,14 @@ from resift.index.plan import SyncPlan, plan
 from resift.index.publish import clean, rollback
 from resift.index.report import SyncReport
 from resift.index.run import Progress, ProgressCallback
+from resift.index.shards.publish import clean_whole, rollback_whole
+from resift.index.shards.sync import shard_count, sync_shards
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
 from resift.index.sync import SyncConsent, last_source_options, sync
 from resift.index.table.store import Store
+from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
 from resift.search.components import ComponentLoader
 from resift.search.options import check_sync
@@ -64,9 +67,18 @@ class Maintenance:
         """Sync, and delete versions that were replaced long ago."""
         source = open_source(source_uri, self.loader.settings.storage)
         versions = self.loader.versions
-        with _models(self.loader, token_states) as models:
-            report = sync(
-                source, versions, models, source_options, progress, consent=consent, workers=workers
+        newest = versions.newest()
+        shards = shard_count(versions, newest, self.loader.shards)
+        work = partial(sync_shards, shards=shards) if shards > 1 else sync
+        with _models(self.loader, newest, token_states) as models:
+            report = work(
+                source,
+                versions,
+                models,
+                source_options=source_options,
+                progress=progress,
+                consent=consent,
+                workers=workers,
             )
         self.loader.forget_version()
         listed = versions.listed()
@@ -129,8 +141,17 @@ class Maintenance:
     ) -> SyncPlan:
         """Estimate a sync."""
         source = open_source(source_uri, self.loader.settings.storage)
-        with _models(self.loader, token_states) as models:
-            return plan(source, self.loader.versions, models, source_options, consent=consent)
+        newest = self.loader.versions.newest()
+        shards = shard_count(self.loader.versions, newest, self.loader.shards)
+        with _models(self.loader, newest, token_states) as models:
+            return plan(
+                source,
+                self.loader.versions,
+                models,
+                source_options,
+                consent=consent,
+                shards=shards,
+            )
 
     def versions(self) -> list[Version]:
         """The versions that can be searched, newest last."""
@@ -142,24 +163,36 @@ class Maintenance:
     def rollback(self, number: int) -> Version:
         """Publish a version again as the newest."""
         versions = self.loader.versions
-        version = rollback(self._store(versions.get(number)), versions, number)
+        old = versions.get(number)
+        if old.shards:
+            embedder = self.loader.embedder(old).result()
+            version = rollback_whole(versions, number, embedder, self._open_table(old))
+        else:
+            version = rollback(self._open_table(old)(versions), versions, number)
         self.loader.forget_version()
         return version
 
     def clean(self, keep: int, older_than_days: float) -> tuple[list[int], int]:
         """Delete versions that were replaced so long ago, except the last `keep`."""
-        versions = self.loader.versions
-        return clean(self._store(versions.find()), versions, keep, older_than_days * DAY_S)
+        versions, older_than_s = self.loader.versions, older_than_days * DAY_S
+        newest = versions.find()
+        open_table = self._open_table(newest)
+        if newest.shards:
+            return clean_whole(versions, keep, older_than_s, open_table)
+        return clean(open_table(versions), versions, keep, older_than_s)
 
-    def _store(self, version: Version) -> Store:
-        embedder = self.loader.embedder(version).result()
-        return Store.open(self.loader.versions.location, embedder, self.loader.analyser)
+    def _open_table(self, version: Version) -> Callable[[Versions], Store]:
+        """A function that opens the table of `version`, or of a shard of it, for writing."""
+        embedder, analyser = self.loader.embedder(version).result(), self.loader.analyser
+        return lambda versions: Store.open(versions.location, embedder, analyser)
 
 
 @contextmanager
-def _models(loader: ComponentLoader, token_states: bool) -> Iterator[Models]:
-    """The models of a sync, open until the end of the block."""
-    embedder = loader.embedder(loader.versions.newest()).result()
+def _models(
+    loader: ComponentLoader, newest: Version | None, token_states: bool
+) -> Iterator[Models]:
+    """The models of a sync, open until the end of the block; `newest` is the version before it."""
+    embedder = loader.embedder(newest).result()
     with loader.reranker() as job:
         yield Models(
             embedder,
@@ -177,7 +210,7 @@ def _models_elsewhere(
     """The models of a sync in another process."""
     loader = make_loader()
     try:
-        with _models(loader, token_states) as models:
+        with _models(loader, loader.versions.newest(), token_states) as models:
             yield models
     finally:
         loader.forget_models()

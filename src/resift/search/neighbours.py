@@ -8,7 +8,7 @@ from resift.errors import InputError, shown
 from resift.index.claims import Cited, citation_of
 from resift.index.table.ids import following_ids, passage_id, split_id
 from resift.index.table.rows import Passage
-from resift.index.table.snapshot import Snapshot
+from resift.index.table.sharded import OpenVersion
 from resift.search.retrieval import as_candidate
 from resift.types import Candidate, Citation, Hit, PassageReader
 
@@ -27,7 +27,7 @@ class VersionReader:
 
     __slots__ = ("_snapshot",)
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: OpenVersion) -> None:
         self._snapshot = snapshot
 
     def __reduce__(self) -> tuple[type[None], tuple[()]]:

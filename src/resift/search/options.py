@@ -12,6 +12,7 @@ from resift.errors import InputError, shown
 from resift.index.claims import Cited
 from resift.index.source_options import SourceOptions
 from resift.index.table.where import Where, parse_where
+from resift.index.versions.record import MAX_SHARDS
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import RankOptions, checked_flag
 from resift.rerank.values import number, truth, whole
@@ -192,6 +193,17 @@ def checked_version(name: str, value: object) -> int:
         except TypeError:  # from an array that is not one integer
             pass
     raise InputError(f"{name}={shown(value)}: expected {_A_VERSION}")
+
+
+def checked_shards(value: object) -> int | None:
+    """A number of shards, or None."""
+    if value is None:
+        return None
+    expected = f"a whole number from 1 to {MAX_SHARDS:,}, or None"
+    shards = checked_count("shards", value, expected)
+    if shards > MAX_SHARDS:
+        raise InputError(f"shards={shards}: expected {expected}")
+    return shards
 
 
 def checked_passage(passage: object) -> str | Hit | Candidate:

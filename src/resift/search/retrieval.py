@@ -8,8 +8,10 @@ from typing import TypeVar
 from resift.index.background import then
 from resift.index.claims import citation_of
 from resift.index.embed import Embedder, Precomputer
+from resift.index.table.row_filters import RowFilter
 from resift.index.table.rows import Passage
-from resift.index.table.snapshot import RowFilter, Scored, View
+from resift.index.table.sharded import OpenView
+from resift.index.table.snapshot import Scored
 from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
 from resift.search.fusion import fuse
 from resift.search.options import Mode
@@ -79,7 +81,7 @@ class _FirstStage:
         self.omissions = Omissions(call.options.max_requests)
         self._version: int | None = None
         self._notes = call.notes
-        self._view: View | None = None
+        self._view: OpenView | None = None
         self._rows: Scored = []
         self._passages: list[Passage] = []
 
@@ -114,15 +116,15 @@ class _FirstStage:
     def _note(self, note: str) -> None:
         self._notes = (*self._notes, note)
 
-    def _open(self) -> View:
+    def _open(self) -> OpenView:
         snapshot = self._clock.wait_to_open("open", self._components.snapshot, "the index was open")
         self._version = snapshot.version.number
         self._notes = (*snapshot.notes, *self._notes)
         with self._clock.stage("table"):
-            self._view = self._run(snapshot.view, "the search began")
+            self._view = self._run(lambda: snapshot.view(), "the search began")
         return self._view
 
-    def _filter(self, view: View) -> RowFilter | None:
+    def _filter(self, view: OpenView) -> RowFilter | None:
         condition = self._options.condition
         if condition is None:
             return None
@@ -135,7 +137,7 @@ class _FirstStage:
         return max(min(deeper * self._options.candidate_count, passages), 1)
 
     def _run_retrievers(
-        self, view: View, row_filter: RowFilter | None, count: int
+        self, view: OpenView, row_filter: RowFilter | None, count: int
     ) -> dict[str, Scored]:
         """The results of the retrievers; one that fails or is late is left out and noted.
 
@@ -165,7 +167,7 @@ class _FirstStage:
         return results
 
     def _start_retrievers(
-        self, names: Sequence[str], view: View, row_filter: RowFilter | None, count: int
+        self, names: Sequence[str], view: OpenView, row_filter: RowFilter | None, count: int
     ) -> "dict[str, Future[Scored]]":
         """Run the retrievers at once, or one after another if requests are limited, and wait."""
         jobs: dict[str, Future[Scored]] = {}
@@ -179,7 +181,7 @@ class _FirstStage:
         return jobs
 
     def _start_retriever(
-        self, name: str, view: View, row_filter: RowFilter | None, count: int
+        self, name: str, view: OpenView, row_filter: RowFilter | None, count: int
     ) -> "Future[Scored]":
         run, clock = self._components.background.run, self._clock
 
@@ -208,13 +210,13 @@ class _FirstStage:
         if not any(job.done() and job.exception() is None for job in jobs.values()):
             self._clock.wait_for([job for job in jobs.values() if not job.done()], first=True)
 
-    def _fuse(self, results: Mapping[str, Scored], view: View, count: int) -> Scored:
+    def _fuse(self, results: Mapping[str, Scored], view: OpenView, count: int) -> Scored:
         if len(results) == 1:
             return next(iter(results.values()))
         with self._clock.stage("fuse"):
             return fuse(results["lexical"], results["dense"], count, view.spread)
 
-    def _read(self, view: View) -> list[Passage]:
+    def _read(self, view: OpenView) -> list[Passage]:
         reranker = self._loaded_reranker()
         row_ids = [row_id for row_id, _ in self._rows]
         with self._clock.stage("fetch"):
@@ -227,7 +229,7 @@ class _FirstStage:
             return None
         return self._clock.wait_to_open("load", job, "the reranker was loaded")
 
-    def _fetch(self, view: View, row_ids: Sequence[int], reranker: object) -> list[Passage]:
+    def _fetch(self, view: OpenView, row_ids: Sequence[int], reranker: object) -> list[Passage]:
         """The passages of these rows, with the token states that `reranker` precomputed.
 
         Only the first `top_n` if nothing is reranked or no request is left.

@@ -31,6 +31,7 @@ from resift.training.mining import NONE, Mined, mine
 from resift.training.network import Network
 from resift.training.pairs import TrainingSource, pair_source, read_pairs
 from resift.training.recipe import RECIPES, MiningSpec, Recipe, SourceSpec, read_recipe
+from resift.training.teacher_run import TeacherRun, full_texts
 
 MIN_QUERIES = 40  # fewer are too few to train and to measure on
 HELD_OUT, MIN_HELD_OUT, MAX_HELD_OUT = 0.2, 20, 200  # share and numbers of the queries
@@ -53,15 +54,16 @@ class Tuned:
 
 
 def fine_tune(
-    data: Path,
+    data: Path | TeacherRun,
     base_name: str,
     out: Path,
     work: Path | None,
     progress: Progress,
     epochs: float = 3.0,
 ) -> Tuned:
-    """Train on `data`, a file of pairs or a BEIR folder with qrels, and write `out`.
+    """Train on `data`, and write `out`.
 
+    It is a file of pairs, a BEIR folder with qrels, or the run of a teacher over a BEIR folder.
     `work` is the folder of the run, to resume it; None is a temporary folder. Raises `DatasetError`
     for data that is too small or unreadable, and `ModelError` if the model is not better than the
     base; then nothing is written.
@@ -133,9 +135,9 @@ def _quality(model: Model, mined: Mined) -> float:
     return mean_ndcg(scores, lambda entry: entry.final)
 
 
-def _source(data: Path, tokens: Tokens, progress: Progress) -> TrainingSource:
+def _source(data: Path | TeacherRun, tokens: Tokens, progress: Progress) -> TrainingSource:
     """Read pairs or judgments, and hold out a share of their queries."""
-    rows = _judgments(data, progress) if data.is_dir() else list(read_pairs(data))
+    rows = _rows(data, progress)
     queries = {row["query"] for row in rows}
     for query in queries:
         try:
@@ -152,6 +154,15 @@ def _source(data: Path, tokens: Tokens, progress: Progress) -> TrainingSource:
     return pair_source(rows, spec, MiningSpec().words, SEED)
 
 
+def _rows(data: Path | TeacherRun, progress: Progress) -> list[dict[str, Any]]:
+    if isinstance(data, TeacherRun):
+        rows, notes = data.pairs()
+        for note in notes:
+            progress(note)
+        return rows
+    return _judgments(data, progress) if data.is_dir() else list(read_pairs(data))
+
+
 def _judgments(folder: Path, progress: Progress) -> list[dict[str, Any]]:
     """Read judgments of a BEIR folder as pairs; a document of grade 1 or more is relevant."""
     collection = open_collection(folder)
@@ -159,11 +170,7 @@ def _judgments(folder: Path, progress: Progress) -> list[dict[str, Any]]:
     corpus = collection.read_documents({doc_id for grades in qrels.values() for doc_id in grades})
     for note in corpus.notes:
         progress(note)
-    texts = {
-        doc_id: f"{document.title}\n{document.text}" if document.title else document.text
-        for doc_id, document in corpus.by_id.items()
-    }
-    texts = {doc_id: text for doc_id, text in texts.items() if text.strip()}
+    texts = full_texts(corpus.by_id)
     rows: list[dict[str, Any]] = []
     missing = 0
     for query_id, grades in qrels.items():

@@ -86,10 +86,10 @@ def test_the_order_of_rows_changes_neither_the_spread_nor_the_sample(tmp_path: P
     table = rows(450)
     (tmp_path / "turned").mkdir()
     straight, turned = Recording(), Recording()
-    one = index_vectors(lance.write_dataset(table, str(tmp_path / "t.lance")), None, straight)
+    before = index_vectors(lance.write_dataset(table, str(tmp_path / "t.lance")), None, straight)
     order = np.random.default_rng(1).permutation(450)
     data = lance.write_dataset(table.take(order), str(tmp_path / "turned" / "t.lance"))
-    assert index_vectors(data, None, turned).spread == one.spread != 0
+    assert index_vectors(data, None, turned).spread == before.spread != 0
     assert straight.texts == turned.texts != []
 
 

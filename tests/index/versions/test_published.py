@@ -12,7 +12,7 @@ from resift.errors import IndexMismatch, IndexNotFound, StoreError
 from resift.index.analysis.spec import RULES
 from resift.index.storage.location import locate
 from resift.index.versions.published import Damaged, Versions
-from resift.index.versions.record import FORMAT, VectorIndex, Version
+from resift.index.versions.record import FORMAT, SHARDED_FORMAT, VectorIndex, Version
 
 ONE = Version(
     number=1,
@@ -164,7 +164,7 @@ def test_an_index_that_may_not_be_read_is_an_error_of_one_line(
 
 
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(FORMAT + 1, "update resift"), (FORMAT - 1, "build a new index")]
+    ("number", "remedy"), [(SHARDED_FORMAT + 1, "update resift"), (FORMAT - 1, "build a new index")]
 )
 def test_another_format_is_refused_and_never_skipped(
     versions: Versions, tmp_path: Path, number: int, remedy: str

@@ -4,15 +4,15 @@ This is the only file of the index that runs models. The bundled embedder is the
 bundled reranker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ArtifactError, InputError
-from resift.index.embed import open_same
+from resift.errors import ArtifactError, InputError, ModelError
 from resift.rerank.artifact import Artifact, Manifest, load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.graph_checks import check_encoder
@@ -43,6 +43,7 @@ class ArtifactEmbedder:
 
     `model` None is the bundled model: all-MiniLM-L6-v2, int8, 384 dimensions, 256 tokens a text.
     An `Artifact` has been checked. With `dim`, vectors are their first numbers, at unit length.
+    `reopen` opens the same model in another process; None is for a model that is not in a store.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ArtifactEmbedder:
         settings: Settings,
         identity: Identity | None = None,
         dim: int | None = None,
+        reopen: "Callable[[], ArtifactEmbedder] | None" = None,
     ) -> None:
         artifact = model if isinstance(model, Artifact) else load_artifact(model or BUNDLED)
         folder = None if model is None else artifact.folder
@@ -76,11 +78,12 @@ class ArtifactEmbedder:
         cut = "" if self.dim == self.width else f"#{self.dim}"
         self.name = f"{identity.name}{cut}"
         self.fingerprint = _fingerprint(manifest, identity, limit) + cut
-        self._settings = settings
+        again = partial(ArtifactEmbedder, folder, settings, dim=dim)
+        self._reopen: Callable[[], ArtifactEmbedder] = reopen or again
 
     def __reduce__(self) -> tuple[object, ...]:
-        """A pickle holds the name, and the copy opens the model again."""
-        return open_same, (self.name, self._settings, self.fingerprint)
+        """A pickle holds no weights: the copy opens the model again."""
+        return _open_same, (self._reopen, self.fingerprint)
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit vectors in input order, ``(n, dim)``, each text after the model's prompt."""
@@ -117,6 +120,17 @@ class ArtifactEmbedder:
             np.array(alone, np.float64), crossed[None].astype(np.float64), indices
         )
         return compare_with_references(self._manifest, self._encoder.runtime, logits)
+
+
+def _open_same(reopen: Callable[[], ArtifactEmbedder], fingerprint: str) -> ArtifactEmbedder:
+    """Open an embedder again, for example on another machine; raise `ModelError` for another."""
+    embedder = reopen()
+    if embedder.fingerprint != fingerprint:
+        raise ModelError(
+            f"{embedder.name}: the model there is {embedder.fingerprint}, not {fingerprint}: use "
+            "the same model in all processes"
+        )
+    return embedder
 
 
 def _fingerprint(manifest: Manifest, identity: Identity, limit: int) -> str:

@@ -8,6 +8,7 @@ embedder on another machine.
 import logging
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 
 from resift.errors import InputError, ModelNotFound, shortened
 from resift.files import from_home
@@ -104,7 +105,8 @@ def open_stored(name: EmbedderName, settings: Settings) -> ArtifactEmbedder:
     else:
         artifact, source = open_model(name.name, name.revision, settings=settings, use="embedder")
     with removal_told(artifact):
-        embedder = ArtifactEmbedder(artifact, settings, _identity(artifact, source), name.dim)
+        identity, reopen = _identity(artifact, source), partial(open_stored, name, settings)
+        embedder = ArtifactEmbedder(artifact, settings, identity, name.dim, reopen)
     if embedder.dim < embedder.width:
         _warn_of_cut(name.name, embedder)
     return embedder

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from io import BytesIO
-from pathlib import PurePosixPath
 
 from resift.errors import MissingExtra, SourceError
 from resift.index.normalisation import is_visible
@@ -172,7 +171,7 @@ def is_supported(key: str) -> bool:
 
 def unread_kind(key: str) -> str | None:
     """Return the kind of a file that is not read, such as its suffix; None for a document."""
-    name = PurePosixPath(key).name.lower()
+    name = _name(key).lower()
     if name in _LOCK_FILES:
         return "lock file"
     if _MINIFIED.search(name):
@@ -221,8 +220,15 @@ def _has_text(document: ParsedDocument) -> bool:
     return any(is_visible(document.text[part.start : part.end]) for part in document.sections)
 
 
+def _name(key: str) -> str:
+    return key.rstrip("/").rpartition("/")[2]
+
+
 def _suffix(key: str) -> str:
-    return PurePosixPath(key).suffix.lower()
+    # As `PurePosixPath(key).suffix`, which takes most of the time of comparing a large source.
+    name = _name(key)
+    dot = name.rfind(".")
+    return name[dot:].lower() if 0 < dot < len(name) - 1 else ""
 
 
 def _is_packed(key: str) -> bool:
@@ -233,11 +239,11 @@ def _format_of(key: str) -> _Format | None:
     """Return the format of a file, by its name."""
     suffix = _suffix(key)
     if not suffix:
-        name = _FORMAT_BY_NAME.get(PurePosixPath(key).name.lower())
+        name = _FORMAT_BY_NAME.get(_name(key).lower())
         return next((format_ for format_ in _FORMATS if format_.name == name), None)
     if not _is_packed(key):
         return _FORMAT_BY_SUFFIX.get(suffix)
-    format_ = _FORMAT_BY_SUFFIX.get(_suffix(PurePosixPath(key).stem))
+    format_ = _FORMAT_BY_SUFFIX.get(_suffix(_name(key)[: -len(_GZIP)]))
     return format_ if format_ and format_.name not in _BINARY else None
 
 

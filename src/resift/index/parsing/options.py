@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from resift.errors import InputError, SourceError, shown
@@ -47,7 +48,12 @@ class Columns:
     @property
     def fingerprint(self) -> str:
         """Equal for columns that turn the same rows into the same documents."""
-        return json.dumps(asdict(self), sort_keys=True)
+        return _fingerprint(self)
+
+
+@lru_cache(64)  # each object of a source asks for it
+def _fingerprint(columns: Columns) -> str:
+    return json.dumps(asdict(columns), sort_keys=True)
 
 
 def columns_from_fingerprint(fingerprint: str) -> Columns:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from resift.errors import SourceError, Unreadable, Vanished
 from resift.files import irregular, open_regular, reason
+from resift.index.shards.layout import FIRST_TABLE, SHARDS
 from resift.index.sources.listing import (
     Fetched,
     RawListing,
@@ -66,6 +67,8 @@ class _Walk:
             self.listing.unseen.append(UnreadEntry(folder.prefix.rstrip("/"), why, is_folder=True))
             return
         names = {from_disk(entry.name) for entry in entries}
+        if SHARDS in names and os.path.isdir(os.path.join(folder.path, on_disk(FIRST_TABLE))):
+            names.add(FIRST_TABLE)
         for entry in entries:
             if not entry.name.startswith(b"."):
                 self._add(entry, folder, names)

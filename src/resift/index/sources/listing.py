@@ -3,14 +3,19 @@
 Does no I/O.
 """
 
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from resift.errors import SourceError
+from resift.index.shards.layout import FIRST_TABLE, SHARDS
 from resift.index.storage.location import TABLE
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _INVALID_PARTS = {"": "an empty part", ".": "the part '.'", "..": "the part '..'"}
 _BESIDE_TABLE = ("manifests", "versions")
+_OF_SHARDS = (SHARDS, "versions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +71,10 @@ def key_problem(key: str) -> str | None:
     Stores accept any bytes as a key. A key with an empty or dotted part would be the same path as
     another key, and control characters break lines, tables and terminals.
     """
-    if any("\ud800" <= character <= "\udfff" for character in key):
+    if _SURROGATE.search(key):
         return "its name is not UTF-8: rename it"
-    for character in key:
-        if character < " " or "\x7f" <= character <= "\x9f":
-            return f"its name has the control character {character!r}: rename it"
+    if control := _CONTROL.search(key):
+        return f"its name has the control character {control[0]!r}: rename it"
     part = next((part for part in key.split("/") if part in _INVALID_PARTS), None)
     return None if part is None else f"its name has {_INVALID_PARTS[part]}: rename it"
 
@@ -95,8 +99,13 @@ def is_table(name: str) -> bool:
 
 
 def is_part_of_index(name: str, siblings: Collection[str]) -> bool:
-    """Whether a folder with these siblings is a part of an index."""
-    return is_table(name) or (name in _BESIDE_TABLE and TABLE in siblings)
+    """Whether a folder with these siblings is a part of an index.
+
+    In an index of shards, the path `FIRST_TABLE` is one of the siblings.
+    """
+    if is_table(name) or (name in _BESIDE_TABLE and TABLE in siblings):
+        return True
+    return name in _OF_SHARDS and FIRST_TABLE in siblings
 
 
 def index_folders(keys: Iterable[str]) -> set[str]:
@@ -109,6 +118,8 @@ def index_folders(keys: Iterable[str]) -> set[str]:
             folders.add("/".join(parts[: table + 1]))
             if parts[table] == TABLE:
                 folders |= {"/".join([*parts[:table], name]) for name in _BESIDE_TABLE}
+            if parts[max(0, table - 2) : table + 1] == FIRST_TABLE.split("/"):
+                folders |= {"/".join([*parts[: table - 2], name]) for name in _OF_SHARDS}
     return folders
 
 

@@ -26,6 +26,7 @@ from typing import IO, Any
 from resift.errors import NoCopy, StoreError
 from resift.files import PART_NAME, check_regular, claim_folder, read_regular, reason, replacing
 from resift.index.background import Background
+from resift.index.shards.layout import shard_location
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
@@ -92,6 +93,8 @@ class CopyCache:
     def hydrate(self, location: Location, version: Version) -> LocalCopy | None:
         """Fetch the missing files of a version; return None if it is over the limit.
 
+        Of an index of shards only the record is stored: each shard has a copy of its version.
+
         Raise `NoCopy` if the folder cannot be used, and another `StoreError` if a file cannot be
         fetched; the files fetched before stay.
         """
@@ -102,7 +105,7 @@ class CopyCache:
             _make_parent(root / TABLE, self.folder)
             lock = MarkerLock(root / f"{version.number}.version")
             lock.write(location.uri, version)
-            missing = [file for file in version.files if not _is_complete(root / TABLE, *file)]
+            missing = [file for file in _files(version) if not _is_complete(root / TABLE, *file)]
             self._make_room(sum(size for _, size in missing), lock.marker)
         if missing:
             _Download(location, root / TABLE).run(missing)
@@ -117,12 +120,20 @@ class CopyCache:
                 if (
                     version
                     and number in (None, version.number)
-                    and all(_is_complete(marker.parent / TABLE, *file) for file in version.files)
+                    and self._is_whole(location, version, marker.parent / TABLE)
                 ):
                     return version
         except OSError:  # the folder is missing or unreadable: there are no copies
             pass
         return None
+
+    def _is_whole(self, location: Location, version: Version, table: Path) -> bool:
+        """Whether all files of a version are here, and those of its shards."""
+        return all(_is_complete(table, *file) for file in _files(version)) and all(
+            self.newest(shard_location(location, shard), number)
+            for shard, number in enumerate(version.shards)
+            if number
+        )
 
     def markers(self) -> list[Path]:
         """List the markers of all versions, the least recently opened first."""
@@ -249,8 +260,8 @@ def delete_copy(marker: Path) -> None:
             return  # a process reads it
         root = marker.parent
         others = [_read_marker(other) for other in root.glob("*.version") if other != marker]
-        needed = {path for other in others if other for path, _ in other.files}
-        for path, _ in version.files:
+        needed = {path for other in others if other for path, _ in _files(other)}
+        for path, _ in _files(version):
             if path not in needed:
                 _delete(root / TABLE / path, root)
         _delete_abandoned(root)
@@ -258,6 +269,11 @@ def delete_copy(marker: Path) -> None:
         _remove_empty_folders(root)
     finally:
         os.close(descriptor)
+
+
+def _files(version: Version) -> tuple[tuple[str, int], ...]:
+    """The files of a version's table; an index of shards has none beside those of its shards."""
+    return () if version.shards else version.files
 
 
 def _read_marker(marker: Path, uri: str | None = None) -> Version | None:

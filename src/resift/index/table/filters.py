@@ -145,6 +145,16 @@ def keys_of(metadata: Iterable[str]) -> Keys:
     return keys
 
 
+def merged_keys(parts: Iterable[Keys]) -> Keys:
+    """The keys of several tables together."""
+    keys: dict[Path, set[Kind]] = {}
+    for part in parts:
+        for path, kinds in part.items():
+            if path in keys or len(keys) < _MAX_KEYS:
+                keys[path] = keys.get(path, set()) | kinds
+    return keys
+
+
 def compared_kinds(where: Where) -> dict[Field, dict[Kind, Value]]:
     """Collect the metadata keys that a filter compares, with the first value of each kind."""
     compared: dict[Field, dict[Kind, Value]] = {}

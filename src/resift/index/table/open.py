@@ -1,15 +1,19 @@
 """Opens published versions for searching, in the store or as a copy on the local disk."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
+from resift.index.background import Background
+from resift.index.shards.layout import shard_location
 from resift.index.storage import local
 from resift.index.storage.errors import is_down
 from resift.index.storage.location import TABLE, Location
 from resift.index.table.dataset import open_table
+from resift.index.table.sharded import OpenVersion, ShardedSnapshot, whole_errors
 from resift.index.table.snapshot import Snapshot, version_errors
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 # Lance's caches of indexes and file footers; its defaults are gigabytes.
 _CACHE_SIZES = {"index_cache_size_bytes": 1 << 30, "metadata_cache_size_bytes": 128 << 20}
 GIGABYTE = 1 << 30
+_SHARDS_AT_ONCE = 16
 
 
 def import_lance() -> None:
@@ -53,7 +58,7 @@ def choose_version(
         return copy
 
 
-def open_choice(location: Location, settings: Settings, choice: Choice) -> Snapshot:
+def open_choice(location: Location, settings: Settings, choice: Choice) -> OpenVersion:
     """Open the chosen version, or an older copy if the store has gone down since it was chosen."""
     try:
         return open_version(location, settings, choice.version, notes=choice.notes)
@@ -75,12 +80,28 @@ def check_embedder(location: Location, version: Version, fingerprint: str) -> No
 
 def open_version(
     location: Location, settings: Settings, version: Version, notes: tuple[str, ...] = ()
+) -> OpenVersion:
+    """Open a version for searching. `notes` say that it is a copy, if the store is down."""
+    cache = _cache(location, settings)
+    if not version.shards:
+        return _open_table_version(location, cache, version, notes)
+    copy = None
+    if cache:
+        try:
+            copy = cache.hydrate(location, version)  # of the record: shards have copies of theirs
+        except NoCopy as error:
+            notes = (*notes, f"{error}; the index was read in place")
+    opener = _ShardOpener(location, cache if copy else None, version, is_down=bool(notes and copy))
+    return ShardedSnapshot(location.uri, version, opener.run(), notes, copy)
+
+
+def _open_table_version(
+    location: Location, cache: "CopyCache | None", version: Version, notes: tuple[str, ...] = ()
 ) -> Snapshot:
-    """Open a version for searching."""
     session = require("lance", "index").Session(**_CACHE_SIZES)
     options: dict[str, Any] = {"version": version.table_version, "session": session}
     copy = None
-    if cache := _cache(location, settings):
+    if cache:
         try:
             with version_errors(location.uri, version):
                 copy = cache.hydrate(location, version)
@@ -98,6 +119,52 @@ def open_version(
 
     is_local = copy is not None or location.bucket is None
     return Snapshot(location.uri, version, open_snapshot_table, is_local, notes)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardOpener:
+    """Opens the shards of a version side by side, each at the version that it names.
+
+    If the store is down, a shard's version is read from its copy on this machine's disk.
+    """
+
+    location: Location
+    cache: "CopyCache | None"
+    version: Version
+    is_down: bool
+
+    def run(self) -> dict[int, Snapshot]:
+        """Open the shards that have a version, by number."""
+        # Not a thread pool: the interpreter would wait at its end for downloads.
+        background = Background(_SHARDS_AT_ONCE, "resift-open-shards")
+        jobs = {
+            shard: background.run(partial(self._open, shard, number))
+            for shard, number in enumerate(self.version.shards)
+            if number
+        }
+        try:
+            with whole_errors(self.location.uri, self.version):
+                return {shard: job.result() for shard, job in jobs.items()}
+        finally:
+            background.end()
+
+    def _open(self, shard: int, number: int) -> Snapshot:
+        whole = self.version
+        version = self._version(shard, number)
+        location = shard_location(self.location, shard)
+        if (version.fingerprint, version.analyser) != (whole.fingerprint, whole.analyser):
+            raise IndexMismatch(
+                f"{location.uri}: made by embedder {version.embedder} and {version.analyser}, "
+                f"expected {whole.embedder} and {whole.analyser}, as the other shards: roll back, "
+                "or build a new index"
+            )
+        return _open_table_version(location, self.cache, version)
+
+    def _version(self, shard: int, number: int) -> Version:
+        location = shard_location(self.location, shard)
+        if self.cache and self.is_down and (copy := self.cache.newest(location, number)):
+            return copy
+        return Versions(self.location).shard(shard).get(number)
 
 
 def _newest_copy(

@@ -3,12 +3,10 @@
 The retrievers read only ids and scores. Texts are read once, for the candidates.
 """
 
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -16,22 +14,16 @@ from numpy.typing import NDArray
 
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
-from resift.index.analysis.analyser import open_analyser
+from resift.index.analysis.analyser import QueryTerms, open_analyser
 from resift.index.storage.errors import is_missing, store_errors
+from resift.index.table.bm25 import QueryWeights
 from resift.index.table.dataset import check_files
-from resift.index.table.filters import (
-    Keys,
-    compared_kinds,
-    exists_sql,
-    keys_of,
-    kind_sql,
-    refuse_kind,
-    refuse_unknown,
-    sql_literal,
-    to_sql,
-)
+from resift.index.table.filters import Keys, keys_of, sql_literal, to_sql
+from resift.index.table.merging import Part
+from resift.index.table.row_filters import FilterCache, RowFilter, check_keys
 from resift.index.table.rows import READ_COLUMNS, STATES, Passage, from_row
-from resift.index.table.term_indexes import search_terms
+from resift.index.table.term_indexes import search_shard, search_terms
+from resift.index.table.term_statistics import TermStatistics, read_statistics
 from resift.index.table.vectors import nearest
 from resift.index.table.where import Where
 from resift.index.versions.record import Version
@@ -39,19 +31,10 @@ from resift.index.versions.record import Version
 Scored = list[tuple[int, float]]
 """Row ids with scores, best first; equal scores are in order of row id."""
 
-_CACHED_FILTERS = 16
 # Lance nests a filter once for each value.
 _IDS_IN_A_FILTER = 100
 # Searches do not try again at once to reach a store that was down: each try takes seconds.
-_RELOAD_AFTER_S = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class RowFilter:
-    """The rows that match a filter: their number, and their addresses as Lance expects them."""
-
-    count: int
-    rows: bytes
+RELOAD_AFTER_S = 60.0
 
 
 class Snapshot:
@@ -69,7 +52,10 @@ class Snapshot:
         is_local: bool,
         notes: tuple[str, ...] = (),
     ) -> None:
-        """Use `open_table` to open a handle of the version's table; handles share their caches."""
+        """Use `open_table` to open a handle of the version's table; handles share their caches.
+
+        A table on this machine's disk is opened once.
+        """
         self.uri = uri
         self.version = version
         self.is_local = is_local
@@ -78,35 +64,27 @@ class Snapshot:
         self._opened = time.monotonic()
         self._is_checked = False
         self._open_table = open_table
-        self._filters: OrderedDict[str, RowFilter] = OrderedDict()
-        self._lock = threading.Lock()
+        # One handle for all views, unless it counts the requests of one.
+        self._local_table: Any = None
+        self.filters = FilterCache()
 
     def view(self) -> "View":
         """Open a view for one search."""
+        if self._local_table is not None:
+            return View(self, self._local_table)
         with version_errors(self.uri, self.version):
             table = self._open_table()
             if not self._is_checked:
                 check_files(table)
                 self._is_checked = True
-            return View(self, table)
+        if self.is_local:
+            self._local_table = table
+        return View(self, table)
 
     @property
     def should_reload(self) -> bool:
         """Whether it has notes, such as a store that was down, that may no longer apply."""
-        return bool(self.notes) and time.monotonic() - self._opened > _RELOAD_AFTER_S
-
-    def cached_filter(self, sql: str, find: Callable[[], RowFilter]) -> RowFilter:
-        """Return the matching rows, from a small cache or by `find`."""
-        with self._lock:
-            if sql in self._filters:
-                self._filters.move_to_end(sql)
-                return self._filters[sql]
-        row_filter = find()
-        with self._lock:
-            self._filters[sql] = row_filter
-            if len(self._filters) > _CACHED_FILTERS:
-                self._filters.popitem(last=False)
-        return row_filter
+        return bool(self.notes) and time.monotonic() - self._opened > RELOAD_AFTER_S
 
     def __len__(self) -> int:
         """The number of passages."""
@@ -121,6 +99,7 @@ class View:
         self._table = table
         self._requests = 0
         self._bytes = 0
+        self._statistics: Mapping[str, TermStatistics] = {}
 
     def __len__(self) -> int:
         """The number of passages."""
@@ -140,29 +119,25 @@ class View:
         sql = to_sql(where)
 
         def find() -> RowFilter:
-            serialize = require("lance.dataset", "index").serialize_row_addrs
-            rows = self._scan([], filter=sql)["_rowid"].to_pylist()
+            row_filter = self.rows_of(sql)
             if len(self):
-                self._check_keys(where)
-            return RowFilter(len(rows), serialize(rows))
+                check_keys(where, self.matches_any, self.keys)
+            return row_filter
 
-        return self._snapshot.cached_filter(sql, find)
+        return self._snapshot.filters.get(sql, find)
 
-    def _check_keys(self, where: Where) -> None:
-        compared = compared_kinds(where)
-        for field in compared:
-            if not self._matches_any(exists_sql(field)):
-                refuse_unknown(field, self._keys())
-        kinds = [(field, kind) for field, values in compared.items() for kind in values]
-        if not all(self._matches_any(kind_sql(field, kind)) for field, kind in kinds):
-            keys = self._keys()
-            for field, kind in kinds:
-                refuse_kind(field, compared[field][kind], keys)
+    def rows_of(self, sql: str) -> RowFilter:
+        """Find the rows that match SQL, whatever keys it compares."""
+        serialize = require("lance.dataset", "index").serialize_row_addrs
+        rows = self._scan([], filter=sql)["_rowid"].to_pylist()
+        return RowFilter(len(rows), serialize(rows))
 
-    def _matches_any(self, sql: str) -> bool:
+    def matches_any(self, sql: str) -> bool:
+        """Whether a row matches SQL."""
         return len(self._scan([], filter=sql, limit=1)) > 0
 
-    def _keys(self) -> Keys:
+    def keys(self) -> Keys:
+        """Collect the keys of the metadata. It reads all of it."""
         with self._reading():
             batches = self._table.scanner(columns=["metadata"]).to_batches()
             return keys_of(text for batch in batches for text in batch["metadata"].to_pylist())
@@ -182,6 +157,20 @@ class View:
         with self._reading():
             scores = search_terms(self._table, terms, k, allowed.rows if allowed else None)
         return sorted(scores.items(), key=_by_score)[:k]
+
+    def shard_lexical(
+        self, terms: QueryTerms, count: int, weights: QueryWeights, allowed: RowFilter | None
+    ) -> Part:
+        """Find the `count` best passages of a shard, scored with the weights of all shards."""
+        with self._reading():
+            rows = allowed.rows if allowed else None
+            return search_shard(self._table, terms, count, weights, rows)
+
+    def statistics(self) -> Mapping[str, TermStatistics]:
+        """Read the statistics of the full-text indexes, by column."""
+        with self._reading():
+            self._statistics = read_statistics(self._table)
+        return self._statistics
 
     def has_terms(self, query: str) -> bool:
         """Whether `lexical` can find anything for a query: invisible characters have no terms."""
@@ -215,13 +204,13 @@ class View:
     def requests(self) -> int:
         """The number of reads from the object store so far; 0 if the files are local."""
         self._count()
-        return self._requests
+        return self._requests + sum(read.requests for read in self._statistics_read())
 
     @property
     def bytes(self) -> int:
         """The number of bytes read from the object store so far; 0 if the files are local."""
         self._count()
-        return self._bytes
+        return self._bytes + sum(read.bytes for read in self._statistics_read())
 
     def _scan(self, columns: Sequence[str], **options: Any) -> Any:
         with self._reading():
@@ -233,6 +222,10 @@ class View:
 
     def _reading(self) -> AbstractContextManager[None]:
         return version_errors(self._snapshot.uri, self._snapshot.version)
+
+    def _statistics_read(self) -> Collection[TermStatistics]:
+        """What this view has read beside the table, which does not count that."""
+        return () if self._snapshot.is_local else self._statistics.values()
 
     def _count(self) -> None:
         stats = self._table.io_stats_incremental()

@@ -10,6 +10,8 @@ from typing import Any
 
 from resift.extras import require
 from resift.index.analysis.analyser import QueryTerms
+from resift.index.table.bm25 import QueryWeights
+from resift.index.table.merging import Part
 from resift.index.table.rows import EXACT_TERMS, TERMS
 
 TERM_INDEXES = {TERMS: "terms_bm25", EXACT_TERMS: "exact_terms_bm25"}
@@ -18,7 +20,7 @@ TERM_INDEXES = {TERMS: "terms_bm25", EXACT_TERMS: "exact_terms_bm25"}
 # An exact word decides between passages with the same stems; more harms. An identifier that is
 # written as a whole says much more (`benchmarks/lexical.py`).
 _WORD_BOOST, _IDENTIFIER_BOOST = 0.1, 0.5
-_MORE_ROWS = 50
+MORE_ROWS = 50
 # The analyser has done all of it.
 _AS_THEY_ARE = {
     "base_tokenizer": "whitespace",
@@ -49,7 +51,7 @@ def search_terms(
     computes each row that has any term, which takes about ten times as long (LOG.md, 2026-11-26).
     """
     match = partial(_matches, dataset)
-    count = k + _MORE_ROWS
+    count = k + MORE_ROWS
     by_terms = match(terms.terms, TERMS, count, allowed)
     by_name = match(terms.identifiers, EXACT_TERMS, count, allowed)
     rows = by_terms.keys() | by_name.keys()
@@ -64,6 +66,37 @@ def search_terms(
         + _IDENTIFIER_BOOST * by_name.get(row, 0.0)
         for row in rows
     }
+
+
+def search_shard(
+    dataset: Any, terms: QueryTerms, count: int, weights: QueryWeights, allowed: bytes | None = None
+) -> Part:
+    """Find rows of a shard as `search_terms` does, scored with the weights of all shards.
+
+    The terms and the identifiers bring their best `count` rows each, by the statistics of this
+    shard. The score of a row is computed from its terms, which costs less than asking Lance again.
+    """
+    brought = [
+        _matches(dataset, terms.terms, TERMS, count, allowed),
+        _matches(dataset, terms.identifiers, EXACT_TERMS, count, allowed),
+    ]
+    edges = {min(scores, key=scores.__getitem__) for scores in brought if len(scores) == count}
+    rows = sorted({row for scores in brought for row in scores})
+    if not rows:
+        return Part({})
+    lines = dataset._take_rows(rows, columns=[TERMS, EXACT_TERMS])
+    columns = (lines[TERMS].to_pylist(), lines[EXACT_TERMS].to_pylist())
+    scored = zip(rows, *columns, strict=True)
+    return Part({row: _score(weights, *texts) for row, *texts in scored}, frozenset(edges))
+
+
+def _score(weights: QueryWeights, terms: str, exact_terms: str) -> float:
+    words = exact_terms.split()
+    return (
+        weights.terms.score(terms.split())
+        + _WORD_BOOST * weights.words.score(words)
+        + _IDENTIFIER_BOOST * weights.identifiers.score(words)
+    )
 
 
 def _matches(

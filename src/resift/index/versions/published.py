@@ -2,31 +2,46 @@
 
 A version is published by creating ``versions/NUMBER.json``. This is a conditional write, as in
 Lance's commits: it fails if the file exists, so one of two concurrent writers wins. The record
-names a version of the table, its files, and the manifest of objects. This file does not know Lance.
+names a version of the table, its files, and the manifest of objects. In an index of shards it names
+a version of each shard, whose records and manifests lie with the shard. This file does not know
+Lance.
 """
 
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from resift.errors import IndexNotFound, StoreError
 from resift.extras import require
 from resift.index.manifest import Entry, from_parquet, to_parquet
+from resift.index.shards.layout import SHARDS, shard_location, shard_name
 from resift.index.storage import local
 from resift.index.storage.bucket_listing import BucketListing
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
-from resift.index.versions.record import Version, read_record, write_record
+from resift.index.versions.record import (
+    ShardCount,
+    Version,
+    read_record,
+    read_shard_count,
+    write_record,
+    write_shard_count,
+)
 
 _THREADS = 16
 _RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
 # Larger files were not written by resift, and would have to fit in memory.
 _MAX_RECORD_BYTES, _MAX_MANIFEST_BYTES = 64 << 20, 1 << 30
+_MAX_SHARD_COUNT_BYTES = 65_536
 _FOLDERS = ("versions", "manifests")
+_SHARD_COUNT = f"{SHARDS}/shards.json"
+
+T = TypeVar("T")
 
 
 class Damaged(StoreError):
@@ -120,7 +135,10 @@ class Versions:
             raise self._damage_error(f"{name} is damaged ({error})") from error
 
     def entries(self, version: Version) -> dict[str, Entry]:
-        """Read the manifest of a version: entries by URI."""
+        """Read the manifest of a version: entries by URI. Shards are read at once."""
+        if version.shards:
+            read = self.in_shards(version, lambda shard, part: shard.entries(part))
+            return {uri: entry for part in read for uri, entry in (part or {}).items()}
         try:
             data = self._read(version.manifest, _MAX_MANIFEST_BYTES)
         except FileNotFoundError as error:
@@ -133,8 +151,63 @@ class Versions:
         except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
             raise self._damage_error(f"{version.manifest} is damaged") from error
 
+    def shard(self, number: int) -> "Versions":
+        """The versions of one shard; `number` counts from 0."""
+        if not self.location.bucket:
+            with store_errors(self.location):
+                local.refuse_links(self.location.folder, (SHARDS, shard_name(number)))
+        return Versions(shard_location(self.location, number))
+
+    def claimed_shards(self) -> ShardCount | None:
+        """Read how many shards the index has, which is known before its first version."""
+        try:
+            body = self._read(_SHARD_COUNT, _MAX_SHARD_COUNT_BYTES)
+        except FileNotFoundError:
+            return None
+        try:
+            return read_shard_count(body, self.location.uri)
+        except ValueError as error:
+            raise self._damage_error(f"{_SHARD_COUNT} is damaged ({error})") from error
+
+    def claim_shards(self, count: int) -> ShardCount:
+        """Record the number of shards of a new index; return what is recorded, by whomever.
+
+        The folder of a shard must exist.
+        """
+        obstore = require("obstore", "index")
+        already_exists = require("obstore.exceptions", "index").AlreadyExistsError
+        body = write_shard_count(ShardCount(count, uuid.uuid4().hex))
+        with store_errors(self.location), suppress(already_exists):
+            obstore.put(self._store, _SHARD_COUNT, body, mode="create")
+        claimed = self.claimed_shards()
+        if claimed is None:
+            raise self._damage_error(f"{_SHARD_COUNT} was deleted just now")
+        return claimed
+
+    def shard_versions(self, version: Version) -> list[Version | None]:
+        """Read the versions of the shards that a version names; None for one without documents."""
+        return self.in_shards(version, lambda _, part: part)
+
+    def in_shards(
+        self, version: Version, work: "Callable[[Versions, Version], T]"
+    ) -> list[T | None]:
+        """Call `work` with each shard and the version of it that `version` names, in threads.
+
+        Return the results in the order of the shards; None for a shard that has no version.
+        """
+
+        def of_shard(number: int, named: int) -> T | None:
+            shard = self.shard(number)
+            return work(shard, shard.get(named)) if named else None
+
+        with ThreadPoolExecutor(_THREADS, "resift-shards") as pool:
+            return list(pool.map(of_shard, range(len(version.shards)), version.shards))
+
     def publish(self, version: Version, entries: Mapping[str, Entry]) -> bool:
-        """Create the version; return False if another writer has already created that number."""
+        """Create the version; return False if another writer has already created that number.
+
+        A version that names shards has no entries beside theirs.
+        """
         obstore = require("obstore", "index")
         already_exists = require("obstore.exceptions", "index").AlreadyExistsError
         name = _record_name(version.number)
@@ -143,12 +216,16 @@ class Versions:
                 f"{_record_name(version.number - 1)} leaves no number for another"
             )
         with store_errors(self.location):
-            obstore.put(self._store, version.manifest, to_parquet(entries))
+            if version.manifest:
+                obstore.put(self._store, version.manifest, to_parquet(entries))
             try:
                 obstore.put(self._store, name, write_record(version), mode="create")
             except already_exists:
+                stored = self.get(version.number)
+                if not version.manifest:  # two equal records of shards are one version
+                    return stored == version
                 # The same manifest: this write succeeded, but its response was lost.
-                if self.get(version.number).manifest == version.manifest:
+                if stored.manifest == version.manifest:
                     return True
                 obstore.delete(self._store, version.manifest)
                 return False
@@ -156,6 +233,9 @@ class Versions:
 
     def check_files_exist(self, version: Version) -> None:
         """Raise `StoreError` if files are missing or incomplete. One request per thousand files."""
+        if version.shards:
+            self.in_shards(version, lambda shard, part: shard.check_files_exist(part))
+            return
         obstore = require("obstore", "index")
         with store_errors(self.location):
             pages = obstore.list(self._store, TABLE)
@@ -170,7 +250,7 @@ class Versions:
     def remove(self, version: Version) -> None:
         """Delete a version's record, then its manifest, but no files of the table."""
         obstore = require("obstore", "index")
-        for path in (_record_name(version.number), version.manifest):
+        for path in filter(None, (_record_name(version.number), version.manifest)):
             with store_errors(self.location), suppress(FileNotFoundError):
                 obstore.delete(self._store, path)
 

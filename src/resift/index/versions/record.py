@@ -16,7 +16,10 @@ from resift.errors import IndexMismatch
 from resift.index.analysis.spec import ENGLISH_WORDS, AnalyserSpec, check_rules, checked_spec
 
 FORMAT = 5
-"""Increase it whenever files or columns change their meaning."""
+"""The format of a table and its version. Increase it whenever files or columns change meaning."""
+SHARDED_FORMAT = 6
+"""The format of a version of an index of shards, whose tables have the format `FORMAT`."""
+MAX_SHARDS = 1_000
 
 _MAX_NAME, _MAX_PART, _MAX_LINE = 1_024, 255, 65_536
 _MAX_COUNT = 2**63 - 1
@@ -51,6 +54,11 @@ class Version:
     `table` is the id of the table: an index that is deleted and made again has another id and the
     same version numbers. `files` are the table's files that this version needs, ``(path, bytes)``;
     they never change. `source_options` maps a source's URI to `SourceOptions.to_json`.
+
+    In an index of shards, `shards` has the number of each shard's version, in order; 0 stands for
+    a shard that has none, and no documents. Such a version has no table of its making:
+    `manifest` is "", `files` has the folder of each shard with the bytes of its files, `vectors`
+    summarises those of the shards, and `table` is the id of the whole.
     """
 
     number: int
@@ -67,11 +75,36 @@ class Version:
     analyser: AnalyserSpec = ENGLISH_WORDS
     note: str = ""
     source_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    shards: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCount:
+    """The number of shards of an index, and the id of the whole; both never change."""
+
+    shards: int
+    table: str
+
+
+def write_shard_count(count: ShardCount) -> bytes:
+    """Write the number of shards, for `read_shard_count`."""
+    return json.dumps({"format": SHARDED_FORMAT} | asdict(count), indent=1).encode()
+
+
+def read_shard_count(body: bytes, uri: str) -> ShardCount:
+    """Read the number of shards of the index at `uri`; raise as `read_record` does."""
+    record = read_json_object(body)
+    check_format(_check_count(record.get("format")), uri, SHARDED_FORMAT)
+    count = _check_count(record.get("shards"), 2, MAX_SHARDS)
+    return ShardCount(count, _check_single_name(record.get("table")))
 
 
 def write_record(version: Version) -> bytes:
     """Write the record of a version, for `read_record`."""
-    return json.dumps({"format": FORMAT} | asdict(version), indent=1).encode()
+    record = {"format": SHARDED_FORMAT if version.shards else FORMAT} | asdict(version)
+    if not version.shards:
+        del record["shards"]
+    return json.dumps(record, indent=1).encode()
 
 
 def read_record(body: bytes, number: int, uri: str) -> Version:
@@ -81,19 +114,26 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     malformed content.
     """
     record = read_json_object(body)
-    check_format(_check_count(record.get("format")), uri)
+    format_ = _check_count(record.get("format"))
+    if format_ != SHARDED_FORMAT:
+        check_format(format_, uri)
+        record = record | {"shards": []}
     values = _read_fields(record, Version)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
+    if bool(values["shards"]) != (format_ == SHARDED_FORMAT):
+        raise ValueError("shards: expected the versions of at least 2 shards")
+    if bool(values["manifest"]) == bool(values["shards"]):
+        raise ValueError("manifest: expected a name, but none for an index of shards")
     check_rules(values["analyser"], uri)
     return Version(**values)
 
 
-def check_format(number: int | None, uri: str) -> None:
-    """Raise `IndexMismatch` unless `number` is the current format."""
-    if number != FORMAT:
-        remedy = "update resift" if number and number > FORMAT else "build a new index"
-        raise IndexMismatch(f"{uri}: index format {number}, expected {FORMAT}: {remedy}")
+def check_format(number: int | None, uri: str, expected: int = FORMAT) -> None:
+    """Raise `IndexMismatch` unless `number` is the current format of what is read."""
+    if number != expected:
+        remedy = "update resift" if number and number > expected else "build a new index"
+        raise IndexMismatch(f"{uri}: index format {number}, expected {expected}: {remedy}")
 
 
 def read_json_object(body: bytes) -> dict[str, Any]:
@@ -128,6 +168,8 @@ def _check_single_name(value: Any) -> str:
 
 
 def _check_manifest_name(value: Any) -> str:
+    if value == "":
+        return ""
     name = check_relative_path(value)
     if not name.startswith("manifests/"):  # `Versions.remove` deletes this file
         raise ValueError("expected a name below manifests/")
@@ -182,6 +224,16 @@ def _check_files(value: Any) -> tuple[tuple[str, int], ...]:
     return tuple(pairs)
 
 
+def _check_shards(value: Any) -> tuple[int, ...]:
+    """Return the number of each shard's version; at least one shard has a version."""
+    if not isinstance(value, list) or len(value) == 1 or len(value) > MAX_SHARDS:
+        raise ValueError(f"{_shown(value)}: expected the versions of 2 to {MAX_SHARDS:,} shards")
+    numbers = tuple(map(_check_count, value))
+    if numbers and not any(numbers):
+        raise ValueError("expected a version of at least one shard")
+    return numbers
+
+
 def _check_vector_index(value: Any) -> VectorIndex:
     if not isinstance(value, dict) or value.keys() - {item.name for item in fields(VectorIndex)}:
         raise ValueError("expected an object that says how vectors are searched")
@@ -210,6 +262,7 @@ _CHECK_BY_FIELD: Mapping[str, Callable[[Any], Any]] = {
     "created": _check_time,
     "manifest": _check_manifest_name,
     "files": _check_files,
+    "shards": _check_shards,
     "vectors": _check_vector_index,
     "analyser": _check_analyser,
     "source_options": _check_mapping,

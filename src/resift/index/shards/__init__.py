@@ -1,0 +1,1 @@
+"""An index of shards: many ordinary indexes that are searched and published as one."""

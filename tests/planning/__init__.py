@@ -1,0 +1,1 @@
+"""What an index of any size takes."""
