@@ -32,6 +32,7 @@ lock:
 	$(COMPILE) --extra demo --group build -o locks/demo.txt
 	$(COMPILE) --extra all --extra aws --extra az --extra demo --extra gs --extra hub --extra office --extra onnxruntime --extra wordllama --group build --group dev -o locks/dev.txt
 	$(COMPILE) --extra aws --extra hub --extra index --extra mcp --extra serve --group build --constraint locks/dev.txt -o locks/serve.txt
+	$(COMPILE) --extra aws --extra hub --extra index --extra mcp --extra ray --extra serve --group build --constraint locks/dev.txt -o locks/ray.txt
 
 $(VENV)/demo $(VENV)/dev: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python
 	$(INSTALL) --require-hashes -r $<

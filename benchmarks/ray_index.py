@@ -107,7 +107,7 @@ def _cluster() -> Iterator[str]:
             nodes.add_node(num_cpus=1)
             yield nodes.address
         finally:
-            nodes.shutdown()  # type: ignore[no-untyped-call]
+            nodes.shutdown()
 
 
 def _workers(address: str) -> RayWorkers:

@@ -39,8 +39,18 @@ MAY_IMPORT = {
     "training": BASE | {"rerank", "convert", "evaluation"},
     "jobs": BASE | {"rerank", "index", "search", "evaluation", "serve"},
     "__main__": {"cli"},
-    "cli": BASE | {"rerank", "index", "search", "serve", "evaluation", "convert", "training",
-            "jobs", "planning"},
+    "cli": BASE
+    | {
+        "rerank",
+        "index",
+        "search",
+        "serve",
+        "evaluation",
+        "convert",
+        "training",
+        "jobs",
+        "planning",
+    },
 }
 """What each package knows of the others; every package also knows itself."""
 

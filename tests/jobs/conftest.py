@@ -41,5 +41,5 @@ def ray_cluster(ray_serve: Any) -> Iterator[Any]:
             cluster.add_node(num_cpus=1)
             yield cluster
         finally:
-            cluster.shutdown()  # type: ignore[no-untyped-call]
+            cluster.shutdown()
             shutil.rmtree(folder, ignore_errors=True)

@@ -78,7 +78,7 @@ def test_a_cluster_that_runs_stays_without_the_application(
         from ray import serve
 
         assert serve.status().applications == {}
-        assert ray.available_resources()["CPU"] == 2  # type: ignore[no-untyped-call]
+        assert ray.available_resources()["CPU"] == 2
     finally:
         ray.shutdown()
 

@@ -9,6 +9,7 @@ import pytest
 from index.fakes import HashingEmbedder
 from index.shelf import Shelf
 from resift.index.table.open import open_choice
+from resift.index.table.sharded import OpenVersion
 from resift.index.table.snapshot import Snapshot, View
 from resift.search.index import Index
 from resift.search.options import SearchOptions
@@ -193,7 +194,7 @@ def test_an_opening_that_fails_is_tried_again_by_the_next_call(
 ) -> None:
     opening, faults = open_choice, [OSError("a blink of the network")]
 
-    def once_not(*arguments: Any) -> Snapshot:
+    def once_not(*arguments: Any) -> OpenVersion:
         if faults:
             raise faults.pop()
         return opening(*arguments)

@@ -10,6 +10,7 @@ from resift.errors import IndexMismatch, InputError
 from resift.index.source_options import SourceOptions
 from resift.search.index import Index
 from resift.settings import Settings
+from search.stand_ins import Backwards
 
 FRUITS = "pear plum fig lemon cherry grape melon mango papaya peach quince lime".split()
 
@@ -26,7 +27,13 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def open_index(docs: Path, shards: int | None = None) -> Index:
     uri = docs.parent / "index"
-    return Index(uri, settings=Settings(), embedder=HashingEmbedder(), shards=shards)
+    return Index(
+        uri,
+        settings=Settings(),
+        embedder=HashingEmbedder(),
+        reranker=Backwards(),
+        shards=shards,
+    )
 
 
 def texts(index: Index, query: str) -> list[str]:

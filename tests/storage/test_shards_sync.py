@@ -5,8 +5,10 @@ import pytest
 from index.fakes import HashingEmbedder, InProcessParsers
 from resift.errors import StoreError
 from resift.index.shards import sync as syncing
+from resift.index.sources.source import open_source
 from resift.search.index import Index
 from resift.settings import Settings
+from search.stand_ins import Backwards
 from storage.conftest import Server
 from storage.corpus import Corpus
 
@@ -21,7 +23,13 @@ def corpus(server: Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> Corp
 
 def open_index(corpus: Corpus) -> Index:
     settings = Settings(storage=corpus.storage)
-    return Index(corpus.index_uri, settings=settings, embedder=HashingEmbedder(), shards=3)
+    return Index(
+        corpus.index_uri,
+        settings=settings,
+        embedder=HashingEmbedder(),
+        reranker=Backwards(),
+        shards=3,
+    )
 
 
 def test_it_follows_its_source_and_is_no_source(
@@ -43,10 +51,8 @@ def test_it_follows_its_source_and_is_no_source(
     assert [hit.text for hit in rank][:1] == ["changed"]
     assert index.rollback(1).passages == 9
     assert index.clean(keep=1, older_than_days=0)[0] == [1, 2]
-    around = Index(
-        f"{corpus.root}/around", settings=index._loader.settings, embedder=HashingEmbedder()
-    )
-    assert around.sync(corpus.root).passed_over["index"] == 2
+    listing = open_source(corpus.root, corpus.storage).list()
+    assert (len(listing.objects), listing.passed_over["index"]) == (9, 2)
 
 
 def test_a_shard_whose_record_is_gone_is_named(corpus: Corpus) -> None:

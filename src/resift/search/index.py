@@ -158,7 +158,7 @@ class Index:
         cross-attention layers, with the same result. The report has the size of the states in
         bytes. Documents that were indexed without token states are read again.
 
-        `workers` are other processes that read, parse and embed, such as `resift.jobs.sync.RayWorkers`.
+        `workers` are other processes that read, parse and embed: `resift.jobs.sync.RayWorkers`.
 
         Raises `SourceError` if the source cannot be read, `StoreError` if the index cannot be
         written, `UnsafeStore` if the index's store loses writes (unless `allow_unsafe`), and

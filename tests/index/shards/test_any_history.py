@@ -62,7 +62,7 @@ class HistoryOfShards(History):
         return {row.id: score for row, (_, score) in zip(rows, words, strict=True)}
 
 
-@settings(max_examples=12, deadline=None, phases=[Phase.reuse, Phase.generate])
+@settings(max_examples=8, deadline=None, phases=[Phase.reuse, Phase.generate])
 @given(st.lists(CHANGES, min_size=3, max_size=6), st.lists(STEPS, min_size=4, max_size=7))
 def test_whatever_happens_an_index_of_shards_ends_as_a_fresh_one(
     changes: list[Change], steps: list[tuple[Any, ...]]
