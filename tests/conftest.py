@@ -92,6 +92,18 @@ def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         yield
 
 
+def _is_of_this_machine(address: str) -> bool:
+    """Whether it is one of this machine's own IPv4 addresses, at which nodes of Ray listen."""
+    if not address.replace(".", "").isdecimal():
+        return False
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _offline() -> Iterator[None]:
     """No test of this process asks a host elsewhere, nor waits for the answer."""
@@ -99,7 +111,8 @@ def _offline() -> Iterator[None]:
 
     def local(host: Any, *arguments: Any, **options: Any) -> Any:
         name = host.decode() if isinstance(host, bytes) else host
-        if name and not name.startswith(("127.", "::1", "localhost", "0.0.0.0", "[")):
+        is_local = not name or name.startswith(("127.", "::1", "localhost", "0.0.0.0", "["))
+        if not is_local and not _is_of_this_machine(name):
             raise socket.gaierror(socket.EAI_NONAME, f"{name}: tests are offline")
         return resolve(host, *arguments, **options)
 

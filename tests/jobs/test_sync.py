@@ -310,3 +310,17 @@ def test_reports_are_equal_for_the_odd_files_too(tmp_path: Path, workers: RayWor
     assert reports[0].skipped == reports[1].skipped
     assert reports[0].partly_read == reports[1].partly_read
     shutil.rmtree(documents)
+
+
+def test_an_index_of_shards_is_built_by_workers_too(tmp_path: Path, workers: RayWorkers) -> None:
+    documents = make_documents(tmp_path / "documents", 20)
+    indexes = [
+        Index(tmp_path / name, embedder=Embedder(), reranker=NoReranker(), shards=3)
+        for name in ("local", "remote")
+    ]
+    indexes[0].sync(str(documents))
+    with workers:
+        report = indexes[1].sync(str(documents), workers=workers)
+    assert not ray.is_initialized()
+    assert (report.added, len(indexes[1].versions()[0].shards)) == (20, 3)
+    assert results(indexes[0]) == results(indexes[1])

@@ -1,5 +1,6 @@
 """``resift index``: sync a folder or bucket of documents into an index."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -138,7 +139,7 @@ def index(
         )
         _print_plan(plan, as_json, list_skipped)
         return
-    with sync_progress() as show:
+    with sync_progress() as show, _workers_of(cluster) as ray_workers:
         report = target.sync(
             source,
             show,
@@ -146,15 +147,15 @@ def index(
             token_states=token_states,
             allow_unsafe=unsafe_store,
             allow_deletes=allow_deletes,
-            workers=_on(cluster),
+            workers=ray_workers,
         )
     _print_report(target, report, as_json, list_skipped)
 
 
-def _on(cluster: "Cluster | None") -> "RayWorkers | None":
+def _workers_of(cluster: "Cluster | None") -> AbstractContextManager["RayWorkers | None"]:
     """The workers of a cluster, which do the sync."""
     if cluster is None:
-        return None
+        return nullcontext()
     from resift.jobs.sync import RayWorkers
 
     return RayWorkers(cluster)

@@ -6,9 +6,10 @@ driver that is killed loses everything, and a commit has no room for the problem
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
 from resift.errors import InputError, SourceError
 from resift.index.embed import Models, OpenModels
@@ -26,11 +27,25 @@ _PART_OBJECTS = 1_000
 _PARTS_A_WORKER = 4
 
 
-@dataclass(frozen=True)
+@dataclass
 class RayWorkers:
-    """The workers of a Ray cluster, for `Index.sync`."""
+    """The workers of a Ray cluster, for `Index.sync`.
+
+    In a ``with`` statement the first work connects to the cluster, or starts it, until the end of
+    the statement; otherwise each call of `write` does, and a sync calls it for each shard.
+    """
 
     cluster: Cluster
+    _connection: ExitStack | None = field(default=None, init=False, repr=False)
+
+    def __enter__(self) -> Self:
+        self._connection = ExitStack()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def write(self, job: PartJob, models: Models, items: Items) -> Iterator[PartResult]:
         """Process all items; yield the parts, mostly in order.
@@ -41,6 +56,8 @@ class RayWorkers:
             raise InputError("these models cannot be opened in other processes")
         if not items:
             return
+        if self._connection is not None:  # a connection that exists is used again
+            self._connection.enter_context(self.cluster.connected())
         open_worker = partial(_open_writer, models.elsewhere(self.cluster.cpus), job)
         jobs: Parts[Items, PartResult] = Parts(open_worker, _split, lost_part)
         for part in jobs.process(self.cluster, partial(_cut, items)):
