@@ -18,7 +18,10 @@ VERBS = {
     "--top-n": "search rerank rerank-run",
     "--output": "rerank-run calibrate judge",
     "--json": "index search versions rollback cleanup verify-citation rerank rerank-run calibrate "
-    "eval models verify doctor",
+    "eval models verify doctor plan",
+    "--ray": "index rerank-run serve",
+    "--workers": "index plan rerank-run serve",
+    "--worker-cpus": "index rerank-run",
 }
 
 

@@ -38,6 +38,7 @@ def test_there_is_no_folder_before_the_first_file(folder: JobFolder, path: Path)
     assert folder.open() == [] and not path.exists()
     file = _write(folder, b"one\n", b"two\n")
     assert sorted(path.iterdir()) == sorted([file, path / "job.json"])
+    assert list(folder.lines(file)) == [(0, b"one\n"), (4, b"two\n")]
     assert folder.line(file, 4) == b"two\n"
     assert list(path.parent.iterdir()) == [path]
 
@@ -150,3 +151,5 @@ def test_a_file_that_is_gone_is_an_error_in_a_line(folder: JobFolder) -> None:
     file.unlink()
     with pytest.raises(OutputError, match="no such file"):
         folder.line(file, 0)
+    with pytest.raises(OutputError, match="no such file"):
+        list(folder.lines(file))

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from evaluation.small_collection import QUERIES, json_lines, make_collection, make_run
-from resift import Candidate, Ranking, Reranker
+from resift import Candidate, Ranking, Receipt, Reranker
 from resift.errors import DatasetError, InputError
 from resift.evaluation.collection import Collection, open_collection
 from resift.evaluation.finished_queries import FinishedQueries, in_order
@@ -112,6 +112,14 @@ def test_the_candidates_are_reordered_and_the_tail_keeps_its_order(
 ) -> None:
     run = _rerank(_job(collection, tmp_path, 2), ByName(joint, logit), tmp_path)
     assert run == {"q1": ["d3", "d4", "d2", "d1"], "q2": ["d1", "d4"]}
+
+
+def test_what_has_no_score_follows_at_steps_of_one(collection: Collection, tmp_path: Path) -> None:
+    job, receipt = _job(collection, tmp_path, 3), cast(Receipt, object())
+    result = QueryResult("q1", (("d3", 0.5), ("d4", -2.0)), ("d2",), receipt)
+    assert job.ranked(result) == [("d3", 0.5), ("d4", -2.0), ("d2", -3.0), ("d1", -4.0)]
+    result = QueryResult("q1", (), ("d4", "d3", "d2"), receipt)
+    assert [score for _, score in job.ranked(result)] == [-1.0, -2.0, -3.0, -4.0]
 
 
 def test_the_reranked_scores_are_logits(

@@ -33,7 +33,7 @@ from resift.evaluation.rerank_run import (
     reranked_lines,
 )
 from resift.jobs.cluster import Cluster
-from resift.jobs.rerank_run import rerank_on_cluster
+from resift.jobs.rerank_run import _size, rerank_on_cluster
 
 pytest.importorskip("ray")
 
@@ -141,10 +141,16 @@ def test_the_run_is_the_same_byte_for_byte(
     assert not list(tmp_path.glob("*.parts"))
 
 
+@pytest.mark.long
 def test_queries_that_no_worker_survives_keep_their_order_and_no_other_does(
-    ray_cluster: Any, recording: RecordingReranker, here: Reranker
+    ray_cluster: Any,
+    recording: RecordingReranker,
+    here: Reranker,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("resift.jobs.rerank_run._WAVE_CHARACTERS", 8_000)
     job = make_job(20, POISON, GREEDY)
+    assert 8_000 < sum(_size(job, name, 512).characters for name in job.run) < 16_000  # two waves
     results = list(_results(Cluster(ray_cluster.address), job, recording))
     lost = {result.query_id: result for result in results if result.lost}
     assert set(lost) == {"q20", "q21"}
@@ -156,6 +162,7 @@ def test_queries_that_no_worker_survives_keep_their_order_and_no_other_does(
     assert order == [entry.doc_id for entry in job.run["q20"]]
 
 
+@pytest.mark.long
 def test_a_driver_that_is_killed_goes_on_from_what_is_finished(
     ray_cluster: Any, recording: RecordingReranker, calls: Path, here: Reranker, tmp_path: Path
 ) -> None:

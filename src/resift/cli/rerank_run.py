@@ -78,7 +78,7 @@ def _settings(cluster: "Cluster | None") -> Settings:
     settings = options.uncalibrated()
     if cluster is None:
         return settings
-    return replace(settings, threads=settings.threads or cluster.cpus, openai_key=None)
+    return replace(settings, threads=settings.threads or cluster.worker_cpus, openai_key=None)
 
 
 def _rerank(

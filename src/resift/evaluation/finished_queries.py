@@ -68,7 +68,9 @@ class FinishedQueries:
     def __enter__(self) -> Self:
         if self._folder is not None:
             for file in self._folder.open():
-                self._on_disk |= {query_id: (file, start) for query_id, start in _starts(file)}
+                for start, line in self._folder.lines(file):
+                    with suppress(ValueError):  # a crash of the machine may have cut the last line
+                        self._on_disk[_parsed(line).query_id] = (file, start)
         self.resumed = len(self._on_disk)
         return self
 
@@ -194,13 +196,3 @@ def _parsed(line: bytes) -> QueryResult:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a finished query: {error}") from error
-
-
-def _starts(file: Path) -> Iterator[tuple[str, int]]:
-    """(query_id, where its line begins); a line that a crash of the machine cut is left out."""
-    start = 0
-    with file.open("rb") as stream:
-        for line in stream:
-            with suppress(ValueError):
-                yield _parsed(line).query_id, start
-            start += len(line)

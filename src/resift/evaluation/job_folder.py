@@ -68,6 +68,14 @@ class JobFolder:
             with replacing(file) as stream:
                 yield file, stream
 
+    def lines(self, file: Path) -> Iterator[tuple[int, bytes]]:
+        """The lines of a file, each with the byte where it begins."""
+        with self._io(), file.open("rb") as stream:
+            start = 0
+            for line in stream:
+                yield start, line
+                start += len(line)
+
     def line(self, file: Path, start: int) -> bytes:
         """The line of a file that begins at this byte."""
         with self._io(), file.open("rb") as stream:

@@ -23,10 +23,10 @@ LOCAL = "local"
 
 def checked_address(address: str) -> str:
     """Return the address of a cluster; raise `InputError` for what cannot be one."""
-    is_known = isinstance(address, str) and (
-        address in ("auto", LOCAL) or bool(_HOST_PORT.fullmatch(address))
-    )
-    if not is_known:
+    match = _HOST_PORT.fullmatch(address) if isinstance(address, str) else None
+    if match is not None and int(match["port"]) >= 1 << 16:
+        raise InputError(f"address={shown(address)}: expected a port up to 65535")
+    if match is None and address not in ("auto", LOCAL):
         raise InputError(
             f"address={shown(address)}: expected auto, local, HOST:PORT or ray://HOST:PORT"
         )
@@ -76,8 +76,6 @@ def _check_answer(address: str) -> None:
     if match is None:
         return
     host, port = match["host"].strip("[]"), int(match["port"])
-    if port >= 1 << 16:
-        raise InputError(f"address={shown(address)}: expected a port from 1 to 65535")
     try:
         socket.create_connection((host, port), _CONNECT_S).close()
     except OSError as error:
@@ -94,28 +92,32 @@ class Cluster:
     `address` is ``auto`` for the cluster that this machine belongs to, ``HOST:PORT`` of a head
     node, ``ray://HOST:PORT`` of Ray's client server, or ``local`` for a cluster that is started on
     this machine and ends with the job. `workers` is the most workers at a time; None is as many as
-    the cluster has room for when the job begins. A worker reserves `cpus`, which are also the
-    threads of its models, and `gpus`. Raises `InputError` for values that cannot be meant.
+    the cluster has room for when the job begins. A worker reserves `worker_cpus`, which are also the
+    threads of its models, and `worker_gpus`. Raises `InputError` for values that cannot be meant.
     """
 
     address: str = "auto"
     workers: int | None = None
-    cpus: int = 1
-    gpus: float = 0.0
+    worker_cpus: int = 1
+    worker_gpus: float = 0.0
 
     def __post_init__(self) -> None:
         checked_address(self.address)
-        for name, value in (("workers", self.workers), ("cpus", self.cpus)):
+        for name, value in (("workers", self.workers), ("worker_cpus", self.worker_cpus)):
             is_count = type(value) is int and 1 <= value <= 100_000
             if not (is_count or (name == "workers" and value is None)):
                 raise InputError(f"{name}={shown(value)}: expected a whole number from 1")
-        if type(self.gpus) not in (int, float) or not 0 <= self.gpus <= 64:
-            raise InputError(f"gpus={shown(self.gpus)}: expected a number from 0 to 64")
+        if type(self.worker_gpus) not in (int, float) or not 0 <= self.worker_gpus <= 64:
+            raise InputError(
+                f"worker_gpus={shown(self.worker_gpus)}: expected a number from 0 to 64"
+            )
 
     @property
     def resources(self) -> dict[str, float]:
         """What a worker reserves, as Ray names it."""
-        return {"num_cpus": self.cpus} | ({"num_gpus": self.gpus} if self.gpus else {})
+        return {"num_cpus": self.worker_cpus} | (
+            {"num_gpus": self.worker_gpus} if self.worker_gpus else {}
+        )
 
     @contextmanager
     def connected(self) -> Iterator[Any]:
@@ -132,8 +134,8 @@ class Cluster:
         if not self._room(ray):
             has = ray.cluster_resources()
             raise ClusterError(
-                f"{self.address}: no node of the cluster has room for a worker of {self.cpus} CPUs "
-                f"and {self.gpus:g} GPUs; it has {has.get('CPU', 0):g} CPUs and "
+                f"{self.address}: no node of the cluster has room for a worker of {self.worker_cpus} CPUs "
+                f"and {self.worker_gpus:g} GPUs; it has {has.get('CPU', 0):g} CPUs and "
                 f"{has.get('GPU', 0):g} GPUs in all"
             )
 
@@ -144,8 +146,8 @@ class Cluster:
             if not node["Alive"]:
                 continue
             has = node["Resources"]
-            room = has.get("CPU", 0.0) // self.cpus
-            if self.gpus:
-                room = min(room, has.get("GPU", 0.0) // self.gpus)
+            room = has.get("CPU", 0.0) // self.worker_cpus
+            if self.worker_gpus:
+                room = min(room, has.get("GPU", 0.0) // self.worker_gpus)
             total += int(room)
         return total

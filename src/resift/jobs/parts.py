@@ -65,26 +65,31 @@ class Parts(Generic[P, R]):
     def _pass(
         self, ray: Any, cluster: Cluster, parts: Sequence[P], missing: list[P]
     ) -> Iterator[R]:
-        """Process all parts once; append to `missing` those whose workers died each time."""
-        if not parts:
-            return
+        """Process all parts once; append to `missing` those whose workers died each time.
+
+        What a lost node takes with it is processed again, unless nothing was done before.
+        """
         waiting = dict(enumerate(parts))
-        try:
-            for number, body in _mapped(ray, cluster, parts, self):
-                if waiting.pop(number, None) is None:
-                    continue  # its rows came twice: a node was lost after the first time
-                result = pickle.loads(body)
-                if isinstance(result, _Failed):
-                    raise result.error
-                if result is None:
-                    missing.append(parts[number])
-                else:
-                    yield result
-        except ray.exceptions.RayError as error:
-            if len(waiting) == len(parts) and isinstance(
-                error, ray.exceptions.RuntimeEnvSetupError
-            ):
-                raise ClusterError(f"{cluster.address}: {error}") from error
+        while waiting:
+            numbers = list(waiting)
+            try:
+                for at, body in _mapped(ray, cluster, list(waiting.values()), self):
+                    if waiting.pop(numbers[at], None) is None:
+                        continue  # its rows came twice: a node was lost after the first time
+                    result = pickle.loads(body)
+                    if isinstance(result, _Failed):
+                        raise result.error
+                    if result is None:
+                        missing.append(parts[numbers[at]])
+                    else:
+                        yield result
+                break
+            except ray.exceptions.RayError as error:
+                if len(waiting) == len(numbers):
+                    detail = " ".join(str(error).split())
+                    raise ClusterError(
+                        f"{cluster.address}: the workers do not start: {detail:.300}"
+                    ) from error
         missing += waiting.values()
 
 
@@ -132,6 +137,17 @@ def _mapped(
     ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]
 ) -> Iterator[tuple[int, bytes]]:
     """Yield (number, pickled result) of the parts whose workers survived."""
+    with warnings.catch_warnings():
+        # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
+        # argument that prevents this, and has no other; its own defaults are deprecated too.
+        warnings.simplefilter("ignore")
+        dataset = _dataset(ray, cluster, parts, job)
+    for row in dataset.iter_rows():
+        yield int(row["number"]), row["result"]
+
+
+def _dataset(ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]) -> Any:
+    """Ray's dataset of the results, which are made as it is read."""
     data = require("ray.data", "ray")
     context = data.DataContext.get_current()
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is reported
@@ -140,21 +156,12 @@ def _mapped(
     context.execution_options.preserve_order = job.in_order
     rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
     count = max(1, min(cluster.worker_count(ray), len(parts)))
-    dataset = data.from_items(rows, override_num_blocks=len(rows))
-    with warnings.catch_warnings():
-        # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
-        # argument that prevents this, and has no other.
-        warnings.simplefilter(
-            "ignore", require("ray.util.annotations", "ray").RayDeprecationWarning
-        )
-        mapped = dataset.map_batches(
-            _Worker,
-            fn_constructor_args=(job.open_worker,),
-            batch_size=1,
-            batch_format="numpy",
-            compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
-            max_task_retries=_RETRIES,
-            **cluster.resources,
-        )
-    for row in mapped.iter_rows():
-        yield int(row["number"]), row["result"]
+    return data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        _Worker,
+        fn_constructor_args=(job.open_worker,),
+        batch_size=1,
+        batch_format="numpy",
+        compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
+        max_task_retries=_RETRIES,
+        **cluster.resources,
+    )

@@ -58,7 +58,7 @@ class RayWorkers:
             return
         if self._connection is not None:  # a connection that exists is used again
             self._connection.enter_context(self.cluster.connected())
-        open_worker = partial(_open_writer, models.elsewhere(self.cluster.cpus), job)
+        open_worker = partial(_open_writer, models.elsewhere(self.cluster.worker_cpus), job)
         jobs: Parts[Items, PartResult] = Parts(open_worker, _split, lost_part)
         for part in jobs.process(self.cluster, partial(_cut, items)):
             _check_vanished(job, part)

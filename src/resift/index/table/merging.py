@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-_DEVIATIONS, _MORE = 2.0, 2
+# Fewer deviations make a shard be asked again too often, which costs more than some more rows.
+_DEVIATIONS, _MORE = 3.0, 2
 
 
 @dataclass(frozen=True, slots=True)
