@@ -92,8 +92,8 @@ class Cluster:
     `address` is ``auto`` for the cluster that this machine belongs to, ``HOST:PORT`` of a head
     node, ``ray://HOST:PORT`` of Ray's client server, or ``local`` for a cluster that is started on
     this machine and ends with the job. `workers` is the most workers at a time; None is as many as
-    the cluster has room for when the job begins. A worker reserves `worker_cpus`, which are also the
-    threads of its models, and `worker_gpus`. Raises `InputError` for values that cannot be meant.
+    the cluster has room for when the job begins. A worker reserves `worker_cpus`, which are also
+    the threads of its models, and `worker_gpus`. Raises `InputError` for values that cannot be meant.
     """
 
     address: str = "auto"
@@ -134,9 +134,9 @@ class Cluster:
         if not self._room(ray):
             has = ray.cluster_resources()
             raise ClusterError(
-                f"{self.address}: no node of the cluster has room for a worker of {self.worker_cpus} CPUs "
-                f"and {self.worker_gpus:g} GPUs; it has {has.get('CPU', 0):g} CPUs and "
-                f"{has.get('GPU', 0):g} GPUs in all"
+                f"{self.address}: no node of the cluster has room for a worker of "
+                f"{self.worker_cpus} CPUs and {self.worker_gpus:g} GPUs; it has "
+                f"{has.get('CPU', 0):g} CPUs and {has.get('GPU', 0):g} GPUs in all"
             )
 
     def _room(self, ray: Any) -> int:

@@ -42,7 +42,7 @@ def serve_on_cluster(
     which it cannot serve.
     """
     application = bound(options, replicas)
-    with Cluster(address, cpus=replicas.cpus).connected(), _Stop() as stop:
+    with Cluster(address, worker_cpus=replicas.cpus).connected(), _Stop() as stop:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it says what it starts
         deployment = Deployment(options)
         deployment.open_port()
