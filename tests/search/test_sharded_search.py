@@ -162,14 +162,14 @@ def test_a_shard_that_cannot_be_read_fails_its_retriever_as_a_whole(
 ) -> None:
     sharded = pair[1]
     failing = first_shard(sharded)
-    nearest = View.dense
+    nearest = View.shard_dense
 
     def fail(view: View, *arguments: Any) -> Scored:
         if view._snapshot is failing:
             raise StoreError(f"{failing.uri}: the store is down")
         return nearest(view, *arguments)
 
-    monkeypatch.setattr(View, "dense", fail)
+    monkeypatch.setattr(View, "shard_dense", fail)
     ranking = sharded.search("keel of part 1", 10, rerank=False)
     assert ranking.receipt.reason and "the dense retriever" in ranking.receipt.reason
     lexical = sharded.search("keel of part 1", 10, rerank=False, mode="lexical")

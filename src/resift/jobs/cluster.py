@@ -93,7 +93,8 @@ class Cluster:
     node, ``ray://HOST:PORT`` of Ray's client server, or ``local`` for a cluster that is started on
     this machine and ends with the job. `workers` is the most workers at a time; None is as many as
     the cluster has room for when the job begins. A worker reserves `worker_cpus`, which are also
-    the threads of its models, and `worker_gpus`. Raises `InputError` for values that cannot be meant.
+    the threads of its models, and `worker_gpus`. Raises `InputError` for values that cannot be
+    meant.
     """
 
     address: str = "auto"

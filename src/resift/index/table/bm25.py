@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from resift.index.table.rows import TERMS
+
 _K1, _B = 1.2, 0.75
 
 
@@ -46,3 +48,8 @@ class QueryWeights:
     terms: Weights
     words: Weights
     identifiers: Weights
+
+    def uses(self, column: str) -> bool:
+        """Whether the query has terms for a column of the table."""
+        exact = self.words.idf or self.identifiers.idf
+        return bool(self.terms.idf if column == TERMS else exact)

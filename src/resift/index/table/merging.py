@@ -2,8 +2,9 @@
 
 Asking each shard for all `count` would be the sum of their work. The best are spread over the
 shards by chance, so each is asked for its share and some more. If the last one of a shard's is
-among the best of all, there may be others behind it: then that shard is asked again, for twice as
-many. So no row is missed by the shares, whatever they are.
+above the lowest of the best, there may be others behind it: then that shard is asked again, for
+twice as many. So no score is missed by the shares, whatever they are; of rows with the lowest score
+of the best, which are alike to a search, any may be taken.
 """
 
 import math
@@ -59,11 +60,12 @@ def gather(
     while again:
         parts |= search(again)
         best = _best(parts.values(), count)
-        included = {row for row, _ in best}
+        lowest = best[-1][1] if len(best) == count else -math.inf
         again = {
             shard: min(2 * asked[shard], sizes[shard], count + more)
             for shard, part in parts.items()
-            if asked[shard] < min(sizes[shard], count + more) and part.edges & included
+            if asked[shard] < min(sizes[shard], count + more)
+            and any(part.rows[row] > lowest for row in part.edges)
         }
         asked |= again
     return best

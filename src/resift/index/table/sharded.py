@@ -151,7 +151,7 @@ class ShardedView:
         """Find the `k` nearest passages, scored by cosine; `vector` has unit length, ``(dim,)``."""
 
         def part(shard: int, count: int, rows: RowFilter | None) -> Part:
-            scored = self._views[shard].dense(vector, count, rows)
+            scored = self._views[shard].shard_dense(vector, count, rows)
             return Part(dict(scored), frozenset({scored[-1][0]} if len(scored) == count else ()))
 
         return self._gather(part, k, allowed)

@@ -3,10 +3,11 @@
 The retrievers read only ids and scores. Texts are read once, for the candidates.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,9 @@ from resift.index.table.row_filters import FilterCache, RowFilter, check_keys
 from resift.index.table.rows import READ_COLUMNS, STATES, Passage, from_row
 from resift.index.table.term_indexes import search_shard, search_terms
 from resift.index.table.term_statistics import TermStatistics, read_statistics
-from resift.index.table.vectors import nearest
+from resift.index.table.vectors import NEAREST, nearest
 from resift.index.table.where import Where
-from resift.index.versions.record import Version
+from resift.index.versions.record import VectorIndex, Version
 
 Scored = list[tuple[int, float]]
 """Row ids with scores, best first; equal scores are in order of row id."""
@@ -35,6 +36,10 @@ Scored = list[tuple[int, float]]
 _IDS_IN_A_FILTER = 100
 # Searches do not try again at once to reach a store that was down: each try takes seconds.
 RELOAD_AFTER_S = 60.0
+
+
+# Of 8 shards with 1,000,000 passages, recall@100 is .980 with half the effort, .981 with all.
+_LEAST_EFFORT = 0.5
 
 
 class Snapshot:
@@ -146,9 +151,24 @@ class View:
         self, vector: NDArray[np.float32], k: int, allowed: RowFilter | None = None
     ) -> Scored:
         """Find the `k` nearest passages, scored by cosine; `vector` has unit length, ``(dim,)``."""
+        return self._dense(vector, k, self._snapshot.version.vectors, allowed)
+
+    def shard_dense(
+        self, vector: NDArray[np.float32], count: int, allowed: RowFilter | None
+    ) -> Scored:
+        """Find the `count` nearest of a shard, with less effort if these are few.
+
+        The effort of a graph was measured for the `NEAREST` of the shard.
+        """
+        vectors = self._snapshot.version.vectors
+        effort = math.ceil(vectors.effort * min(max(count / NEAREST, _LEAST_EFFORT), 1.0))
+        return self._dense(vector, count, replace(vectors, effort=effort), allowed)
+
+    def _dense(
+        self, vector: NDArray[np.float32], k: int, index: VectorIndex, allowed: RowFilter | None
+    ) -> Scored:
         with self._reading():
-            vectors = self._snapshot.version.vectors
-            matches = nearest(self._table, vector, k, vectors, **_filter_options(allowed))
+            matches = nearest(self._table, vector, k, index, **_filter_options(allowed))
         return _best_first(matches, 1.0 - matches["_distance"].to_numpy())
 
     def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:

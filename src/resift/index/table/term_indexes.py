@@ -4,7 +4,7 @@ Stems and exact terms are two columns. In one column exact words would count twi
 passages: Recall@100 fell by .02 to .06 (LOG.md, 2026-11-26).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -84,16 +84,17 @@ def search_shard(
     rows = sorted({row for scores in brought for row in scores})
     if not rows:
         return Part({})
-    lines = dataset._take_rows(rows, columns=[TERMS, EXACT_TERMS])
-    columns = (lines[TERMS].to_pylist(), lines[EXACT_TERMS].to_pylist())
-    scored = zip(rows, *columns, strict=True)
-    return Part({row: _score(weights, *texts) for row, *texts in scored}, frozenset(edges))
+    columns = [column for column in (TERMS, EXACT_TERMS) if weights.uses(column)]
+    lines = dataset._take_rows(rows, columns=columns).to_pylist()
+    scored = zip(rows, lines, strict=True)
+    return Part({row: _score(weights, line) for row, line in scored}, frozenset(edges))
 
 
-def _score(weights: QueryWeights, terms: str, exact_terms: str) -> float:
-    words = exact_terms.split()
+def _score(weights: QueryWeights, line: Mapping[str, str]) -> float:
+    """The score of a row with these terms, in the columns that the query has terms for."""
+    terms, words = (line.get(column, "").split() for column in (TERMS, EXACT_TERMS))
     return (
-        weights.terms.score(terms.split())
+        weights.terms.score(terms)
         + _WORD_BOOST * weights.words.score(words)
         + _IDENTIFIER_BOOST * weights.identifiers.score(words)
     )
