@@ -69,6 +69,9 @@ class ShardedShelf(Shelf):
                 for at, version in shards.items()
             ),
             shards=tuple(numbers),
+            shard_tables=tuple(
+                shards[at].table if number else "" for at, number in enumerate(numbers)
+            ),
         )
         assert self.versions.publish(whole, {})
         return whole

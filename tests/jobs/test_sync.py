@@ -293,8 +293,16 @@ def test_a_cluster_that_is_not_there_or_has_no_room_is_named(
 ) -> None:
     index = open_index(tmp_path / "index")
     with pytest.raises(ClusterError, match="no node of the cluster has room for a worker of 64"):
-        index.sync(str(documents), workers=RayWorkers(Cluster(workers.cluster.address, worker_cpus=64)))
-    for wrong in ({"address": ""}, {"workers": 0}, {"worker_cpus": 0}, {"worker_gpus": -1.0}, {"worker_cpus": 1.5}):
+        index.sync(
+            str(documents), workers=RayWorkers(Cluster(workers.cluster.address, worker_cpus=64))
+        )
+    for wrong in (
+        {"address": ""},
+        {"workers": 0},
+        {"worker_cpus": 0},
+        {"worker_gpus": -1.0},
+        {"worker_cpus": 1.5},
+    ):
         with pytest.raises(InputError):
             Cluster(**wrong)
 

@@ -1,6 +1,7 @@
 """``resift index``: sync a folder or bucket of documents into an index."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,7 +104,7 @@ def index(
 
     cluster = options.cluster(ray, workers, worker_cpus)
     if every or watch or dry_run:
-        refuse_pointless("is for a sync that is run once", ray=ray)
+        refuse_pointless("leave it out with --dry-run, --every and --watch", ray=ray)
     follow_options = FollowOptions(interval(every), watch)
     if follow_options:
         refuse_pointless(
@@ -139,7 +140,7 @@ def index(
         )
         _print_plan(plan, as_json, list_skipped)
         return
-    with sync_progress() as show, _workers_of(cluster) as ray_workers:
+    with _told_to_go_on(), sync_progress() as show, _workers_of(cluster) as ray_workers:
         report = target.sync(
             source,
             show,
@@ -150,6 +151,16 @@ def index(
             workers=ray_workers,
         )
     _print_report(target, report, as_json, list_skipped)
+
+
+@contextmanager
+def _told_to_go_on() -> Iterator[None]:
+    """Say at Ctrl-C that the work was not for nothing."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print_status("stopped: nothing is published, and the same command goes on from here")
+        raise
 
 
 def _workers_of(cluster: "Cluster | None") -> AbstractContextManager["RayWorkers | None"]:

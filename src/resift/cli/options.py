@@ -116,7 +116,7 @@ IndexUri = Annotated[str, typer.Option("--index", help="Folder, or s3://, gs:// 
 
 Ray = Annotated[
     str | None,
-    typer.Option(help="Work on a Ray cluster: auto, local, HOST:PORT or ray://HOST:PORT."),
+    typer.Option(help="Work on a Ray cluster: auto, local, or HOST:PORT of its head."),
 ]
 Workers = Annotated[
     int | None, typer.Option(help="Most workers of --ray at a time.  [default: all that fit]")

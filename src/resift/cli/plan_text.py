@@ -58,8 +58,11 @@ def _lines(plan: "Plan") -> Iterable[str]:
     from resift.planning.plan import query_times
 
     targets, fleet = plan.targets, plan.fleet
-    low, high = ("too slow" if end is None else rounded(end) for end in plan.range_dollars)
-    yield f"a month with all unit costs at the ends of their ranges: {low} to {high} dollars"
+    low, high = (None if end is None else rounded(end) for end in plan.range_dollars)
+    if high is None:
+        yield f"over the ranges of the unit costs: {low} dollars, or too slow at their dear ends"
+    elif low != high:
+        yield f"over the ranges of the unit costs: {low} to {high} dollars a month"
     yield ""
     yield f"shards: {targets.shards:,} of {targets.passages_a_shard:,.0f} passages"
     for tier, machines in zip(fleet.tiers, fleet.machines, strict=True):

@@ -15,13 +15,15 @@ from itertools import pairwise
 from secrets import token_hex
 from typing import Any
 
-from resift.errors import IndexBusy, IndexMismatch, IndexNotFound, StoreError
+from resift.errors import IndexBusy, IndexMismatch, IndexNotFound, InputError, StoreError
 from resift.index.embed import Embedder
 from resift.index.manifest import Entry, latest_attempts
+from resift.index.shards.layout import whole_location
 from resift.index.table.rows import Origin
 from resift.index.table.store import Conflict, Store
 from resift.index.versions.published import Damaged, Versions
 from resift.index.versions.record import VectorIndex, Version
+from resift.index.versions.shard_count import claimed_shards
 from resift.index.writer import IndexedObjects
 
 _TRIES = 30
@@ -81,6 +83,7 @@ def publish(store: Store, versions: Versions, embedder: Embedder, delta: SyncDel
 
 def rollback(store: Store, versions: Versions, number: int) -> Version:
     """Publish an old version again, as the newest; raise `IndexNotFound` if it does not exist."""
+    refuse_shard(versions)
     old = versions.get(number)
     entries = versions.entries(old)
     versions.check_files_exist(old)
@@ -125,6 +128,7 @@ def clean(
     Return the numbers of the deleted versions and the bytes that this freed. Readers that still
     use a deleted version fail.
     """
+    refuse_shard(versions)
     readable = versions.readable()
     newest_numbers = {version.number for version in readable[-keep:]}
     remaining = remove_replaced(versions, readable, newest_numbers, older_than_s)
@@ -156,6 +160,16 @@ def refuse_other_kind(versions: Versions, before: Version | None, *, is_sharded:
         raise IndexMismatch(
             f"{uri}: made {'with' if before.shards else 'without'} shards by another sync at the "
             "same time: sync again, without --shards"
+        )
+
+
+def refuse_shard(versions: Versions) -> None:
+    """Raise `InputError` for a shard that is not written to as a part of its index."""
+    whole = None if versions.is_shard else whole_location(versions.location)
+    if whole and (Versions(whole).numbers() or claimed_shards(whole)):
+        raise InputError(
+            f"{versions.location.uri}: a shard, which is changed only together with the others: "
+            f"expected their index, {whole.uri}"
         )
 
 

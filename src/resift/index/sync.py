@@ -21,7 +21,7 @@ from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_f
 from resift.index.parsing.options import NO_LIMITS, ParseLimits
 from resift.index.part_work import PartJob, Workers
 from resift.index.parts import PartCommitter
-from resift.index.publish import SyncDelta, publish, undone_versions
+from resift.index.publish import SyncDelta, publish, refuse_shard, undone_versions
 from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun, read_objects
 from resift.index.source_options import SourceOptions, stored_options
@@ -147,6 +147,7 @@ def compare_source(
 
     Raise the errors that `sync` raises before it reads any object.
     """
+    refuse_shard(versions)
     before = versions.newest()
     if before is None and is_inside_index(versions.location):
         uri = versions.location.uri

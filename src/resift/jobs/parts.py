@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from resift.errors import ClusterError
+from resift.errors import ClusterError, InputError
 from resift.extras import require
 from resift.jobs.cluster import Cluster
 
@@ -45,6 +45,7 @@ class Parts(Generic[P, R]):
         `cut` makes the parts; it gets the number of workers. Raises the errors of workers, and
         `ClusterError` if no worker lives.
         """
+        refuse_client_server(cluster)
         with cluster.connected() as ray:
             parts = cut(cluster.worker_count(ray))
             missing: list[P] = []
@@ -91,6 +92,15 @@ class Parts(Generic[P, R]):
                         f"{cluster.address}: the workers do not start: {detail:.300}"
                     ) from error
         missing += waiting.values()
+
+
+def refuse_client_server(cluster: Cluster) -> None:
+    """Raise `InputError` for the address of Ray's client server, where Ray Data does not work."""
+    if cluster.address.startswith("ray://"):
+        raise InputError(
+            f"{cluster.address}: Ray Data does not work through Ray's client server: run this on a "
+            "machine of the cluster, with HOST:PORT of its head or auto"
+        )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from resift.index.part_work import PartJob, lost_part, write_part
 from resift.index.parts import PartResult
 from resift.index.sources.listing import SourceObject
 from resift.jobs.cluster import Cluster
-from resift.jobs.parts import Parts
+from resift.jobs.parts import Parts, refuse_client_server
 
 Items = Sequence[SourceObject]
 
@@ -39,6 +39,7 @@ class RayWorkers:
     _connection: ExitStack | None = field(default=None, init=False, repr=False)
 
     def __enter__(self) -> Self:
+        refuse_client_server(self.cluster)
         self._connection = ExitStack()
         return self
 

@@ -47,8 +47,8 @@ class Row:
 class Plan:
     """The rows of all stages, and what follows from them.
 
-    `build_dollars` are paid once, `month_dollars` each month; `range_dollars` are the months with
-    all unit costs at the low and at the high end of their ranges, None where that end is too slow.
+    `build_dollars` are paid once, `month_dollars` each month; `range_dollars` are the least
+    and the most of a month with unit costs in their ranges, None where the dear end is too slow.
     """
 
     targets: Targets
@@ -82,15 +82,25 @@ def make_plan(targets: Targets, costs: Costs, prices: Prices) -> Plan:
         month,
         _bottleneck(rows, fleet, month),
         tuple(_notes(targets, demand, fleet)),
-        (
-            _month(targets, costs.at_level("low"), prices),
-            _month(targets, costs.at_level("high"), prices),
-        )
-        if costs.level == "value"
-        else (None, None),
+        _range(targets, costs, prices, month),
         f"{costs.machine}, {costs.date}, {costs.command}",
         prices.label,
     )
+
+
+def _range(
+    targets: Targets, costs: Costs, prices: Prices, month: float
+) -> tuple[float | None, float | None]:
+    """The least and the most dollars a month over the ranges of the unit costs.
+
+    With lower costs a fleet of other machines may fit best, and cost a little more.
+    """
+    if costs.level != "value":
+        return None, None
+    low = _month(targets, costs.at_level("low"), prices)
+    high = _month(targets, costs.at_level("high"), prices)
+    least = min(month if end is None else min(month, end) for end in (low, high))
+    return least, None if high is None else max(month, high)
 
 
 def _month(targets: Targets, costs: Costs, prices: Prices) -> float | None:

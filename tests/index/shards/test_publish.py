@@ -17,7 +17,8 @@ from resift.index.publish import rollback
 from resift.index.shards import publish as publishing
 from resift.index.shards.publish import Whole, publish_whole, summarise
 from resift.index.versions.published import Versions
-from resift.index.versions.record import ShardCount, VectorIndex, Version, read_record, write_record
+from resift.index.versions.record import VectorIndex, Version, read_record, write_record
+from resift.index.versions.shard_count import ShardCount
 
 
 def fill(shelf: ShelfOfShards, text: str = "text") -> None:
@@ -223,7 +224,7 @@ def test_a_version_that_lost_files_or_does_not_exist_is_not_gone_back_to(
     with pytest.raises(IndexNotFound, match="no version 7"):
         shelf.rollback(7)
     next((shelf.index / "shards" / "002").rglob("*.lance/data/*")).unlink()
-    with pytest.raises(StoreError, match=r"shards/002: version 1 has lost 1 of its"):
+    with pytest.raises(StoreError, match=r"index: version 1: shards/002 has lost 1 of its"):
         shelf.rollback(1)
 
 

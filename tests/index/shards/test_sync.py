@@ -25,6 +25,7 @@ from resift.index.sources.source import open_source
 from resift.index.storage.location import locate
 from resift.index.table.store import Store
 from resift.index.versions.published import Damaged, Versions
+from resift.index.versions.shard_count import claim_shards, claimed_shards
 
 
 class Killed(BaseException):
@@ -147,7 +148,7 @@ def test_a_first_sync_that_was_killed_is_gone_on_with_in_as_many_shards(
 def test_two_first_syncs_with_other_numbers_of_shards_do_not_mix(shelf: ShelfOfShards) -> None:
     fill(shelf)
     Store.open(shelf.versions.shard(0).location, shelf.embedder)
-    shelf.versions.claim_shards(5)  # by the other one, after this one has looked
+    claim_shards(shelf.location, 5)  # by the other one, after this one has looked
     with pytest.raises(IndexMismatch, match="shards=3: it has 5"):
         shelf.sync()
     assert shelf.store_is_empty(0)
@@ -176,10 +177,10 @@ def test_a_damaged_number_of_shards_is_named(shelf: ShelfOfShards) -> None:
     ]:
         path.write_text(content)
         with pytest.raises((Damaged, IndexMismatch), match=message):
-            shelf.versions.claimed_shards()
+            claimed_shards(shelf.location)
     path.write_text(json.dumps({"format": 7, "shards": 3}))
     with pytest.raises(IndexMismatch, match="format 7, expected 6: update resift"):
-        shelf.versions.claimed_shards()
+        claimed_shards(shelf.location)
 
 
 def test_a_mass_deletion_is_one_of_the_whole_and_not_of_a_shard(shelf: ShelfOfShards) -> None:

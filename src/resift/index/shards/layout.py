@@ -5,6 +5,7 @@
 one shard. The number of shards never changes, because it decides where each object is.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -18,6 +19,8 @@ SHARDS = "shards"
 FIRST_TABLE = f"{SHARDS}/000/{TABLE}"
 """The table of the first shard, which is made first: each index of shards has it."""
 
+_SHARD_PATH = re.compile(rf"/{SHARDS}/[0-9]{{3,}}$")
+
 T = TypeVar("T")
 
 
@@ -29,6 +32,12 @@ def shard_name(number: int) -> str:
 def shard_location(location: Location, number: int) -> Location:
     """The location of a shard, which is that of an ordinary index; `number` counts from 0."""
     return replace(location, path=f"{location.prefix}{shard_name(number)}")
+
+
+def whole_location(location: Location) -> Location | None:
+    """The location that would be the whole's if this were that of a shard, by its path."""
+    match = _SHARD_PATH.search(f"/{location.path}")
+    return replace(location, path=f"/{location.path}"[: match.start()][1:]) if match else None
 
 
 def shard_of(uri: str, count: int) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from resift.errors import IndexBusy, IndexNotFound
+from resift.errors import IndexBusy, IndexMismatch, IndexNotFound
 from resift.index.analysis.spec import AnalyserSpec
 from resift.index.embed import Embedder
 from resift.index.publish import (
@@ -27,7 +27,8 @@ from resift.index.publish import (
 from resift.index.shards.layout import shard_name
 from resift.index.table.store import Store
 from resift.index.versions.published import Damaged, Versions
-from resift.index.versions.record import ShardCount, VectorIndex, Version
+from resift.index.versions.record import VectorIndex, Version
+from resift.index.versions.shard_count import ShardCount
 
 OpenShard = Callable[[Versions], Store]
 """Opens the table of a shard for writing, or creates it."""
@@ -57,12 +58,14 @@ def publish_whole(
         before = versions.newest()
         refuse_other_kind(versions, before, is_sharded=True)
         named = list(before.shards) if before else [0] * whole.count.shards
+        tables = list(before.shard_tables) if before else [""] * whole.count.shards
         for shard, version in changed.items():
             named[shard] = max(named[shard], version.number)
+            tables[shard] = tables[shard] or version.table
         options = {**(before.source_options if before else {}), **source_options}
         if before and (before.shards, before.source_options) == (tuple(named), options):
             return before
-        version = _version_of(versions, whole, before, named, options)
+        version = _version_of(versions, whole, before, (named, tables), options)
         if versions.publish(version, {}):
             return version
     raise _busy(versions, "run the sync again")
@@ -72,7 +75,7 @@ def _version_of(
     versions: Versions,
     whole: Whole,
     before: Version | None,
-    named: Sequence[int],
+    named: tuple[Sequence[int], Sequence[str]],
     source_options: Mapping[str, Any],
 ) -> Version:
     version = Version(
@@ -88,7 +91,8 @@ def _version_of(
         files=(),
         analyser=whole.analyser,
         source_options=source_options,
-        shards=tuple(named),
+        shards=tuple(named[0]),
+        shard_tables=tuple(named[1]),
     )
     shards = versions.shard_versions(version)
     parts = [shard for shard in shards if shard]
@@ -136,17 +140,19 @@ def rollback_whole(
     versions.check_files_exist(old)
     with suppress(Damaged, IndexNotFound):  # this damage may be the reason for the rollback
         versions.newest()  # raises `IndexMismatch` if a newer resift wrote it
-    named = tuple(
-        _roll_back_shard(versions.shard(shard), version, embedder, open_shard)
-        for shard, version in enumerate(old.shards)
-    )
+    tables = _known_tables(versions, old)
+    named = [
+        _roll_back_shard(versions.shard(shard), number, embedder, _checked(open_shard, known))
+        for shard, (number, known) in enumerate(zip(old.shards, tables, strict=True))
+    ]
     for _ in tries():
         last = versions.numbers()[-1:]  # only its number: the version may be damaged
         version = replace(
             old,
             number=max(last, default=0) + 1,
             created=now(),
-            shards=named,
+            shards=tuple(version.number if version else 0 for version in named),
+            shard_tables=tuple(version.table if version else "" for version in named),
             note=f"version {number} again",
         )
         if versions.publish(version, {}):
@@ -154,21 +160,48 @@ def rollback_whole(
     raise _busy(versions, "roll back again")
 
 
+def _known_tables(versions: Versions, old: Version) -> list[str]:
+    """The id of each shard's table, also of shards that the version `old` is without."""
+    tables = [version.shard_tables for version in versions.readable()]
+    return [next(filter(None, ids), "") for ids in zip(old.shard_tables, *tables, strict=True)]
+
+
+def _checked(open_shard: OpenShard, table: str) -> OpenShard:
+    """Open shards as `open_shard` does; raise `IndexMismatch` for another table than a known one."""
+
+    def open_checked(shard: Versions) -> Store:
+        store = open_shard(shard)
+        check_table(shard, store, table)
+        return store
+
+    return open_checked
+
+
+def check_table(shard: Versions, store: Store, table: str) -> None:
+    """Raise `IndexMismatch` if a shard's open table is not the recorded one; "" is any."""
+    if table not in ("", store.table):
+        raise IndexMismatch(
+            f"{shard.location.uri}: is not the shard that the index names: restore it, or build a "
+            "new index"
+        )
+
+
 def _roll_back_shard(
     shard: Versions, number: int, embedder: Embedder, open_shard: OpenShard
-) -> int:
-    """Publish a version of a shard again, an empty one for 0; return the number that it gets."""
+) -> Version | None:
+    """Publish a version of a shard again, an empty one for 0; None if it has had none."""
     newest = max(shard.numbers(), default=0)
     if newest == 0:
-        return 0
+        return None
     store = open_shard(shard)
     if number == 0:
         gone = {entry.origin for entry in store.contents().whole}
         delta = SyncDelta(gone=frozenset(origin.uri for origin in gone), stale=frozenset(gone))
-        return publish(store, shard, embedder, delta).number
-    if newest == number and shard.get(number).table_version == store.version:
-        return number
-    return rollback(store, shard, number).number
+        return publish(store, shard, embedder, delta)
+    old = shard.get(number)
+    if newest == number and old.table_version == store.version:
+        return old
+    return rollback(store, shard, number)
 
 
 def clean_whole(
@@ -179,13 +212,16 @@ def clean_whole(
     Return the numbers of the deleted versions of the whole and the bytes that this freed.
     """
     readable = versions.readable()
+    if readable:
+        versions.shard_versions(readable[-1])  # raises if a shard is lost, or another in its place
     newest_numbers = {version.number for version in readable[-keep:]}
     remaining = remove_replaced(versions, readable, newest_numbers, older_than_s)
     freed = 0
     for number, newest in enumerate(readable[-1].shards if readable else ()):
         if newest:
             named = {version.shards[number] for version in remaining}
-            freed += _clean_shard(versions.shard(number), named, older_than_s, open_shard)
+            opened = _checked(open_shard, readable[-1].shard_tables[number])
+            freed += _clean_shard(versions.shard(number), named, older_than_s, opened)
     removed = [version.number for version in readable if version not in remaining]
     return removed, freed
 

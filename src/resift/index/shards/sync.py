@@ -23,7 +23,7 @@ from resift.index.run import ProgressCallback, SyncRun
 from resift.index.shards.layout import by_shard, check_shard_count, shard_of, shards_of
 from resift.index.shards.moved import gone_objects
 from resift.index.shards.progress import AddedProgress
-from resift.index.shards.publish import Whole, publish_whole
+from resift.index.shards.publish import Whole, check_table, publish_whole
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import Listing, Source
 from resift.index.storage.doctor import refuse_unsafe
@@ -38,7 +38,13 @@ from resift.index.sync import (
 )
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
-from resift.index.versions.record import ShardCount, Version
+from resift.index.versions.record import Version
+from resift.index.versions.shard_count import (
+    ShardCount,
+    claim_shards,
+    claimed_shards,
+    restore_shard_count,
+)
 
 
 def shard_count(versions: Versions, newest: Version | None, chosen: int | None) -> int:
@@ -49,7 +55,7 @@ def shard_count(versions: Versions, newest: Version | None, chosen: int | None) 
     if newest:
         recorded = len(newest.shards) or 1
     else:
-        claimed = versions.claimed_shards()  # by a first sync that has not ended yet
+        claimed = claimed_shards(versions.location)  # by a first sync that has not ended yet
         if claimed is None:
             return chosen or 1
         recorded = claimed.shards
@@ -103,9 +109,10 @@ def _open_whole(versions: Versions, before: Version | None, models: Models, shar
     if before:
         refuse_other_kind(versions, before, is_sharded=True)
         count = ShardCount(len(before.shards), before.table)
+        restore_shard_count(versions.location, count)
         return Whole(count, models.embedder, before.analyser)
     first = Store.open(versions.shard(0).location, models.embedder, models.analyser)
-    count = versions.claim_shards(shards)
+    count = claim_shards(versions.location, shards)
     check_shard_count(versions.location.uri, count.shards, shards)
     return Whole(count, models.embedder, first.analyser)
 
@@ -177,8 +184,10 @@ class _ShardWork:
 
     def open(self, number: int) -> Store:
         """Open the table of a shard, or create it."""
-        location = self._versions.shard(number).location
-        return Store.open(location, self._models.embedder, self._models.analyser)
+        shard, before = self._versions.shard(number), self._comparison.before
+        store = Store.open(shard.location, self._models.embedder, self._models.analyser)
+        check_table(shard, store, before.shard_tables[number] if before else "")
+        return store
 
     def write(
         self, changed: Mapping[int, SourceComparison], progress: ProgressCallback | None

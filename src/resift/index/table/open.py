@@ -138,19 +138,18 @@ class _ShardOpener:
         # Not a thread pool: the interpreter would wait at its end for downloads.
         background = Background(_SHARDS_AT_ONCE, "resift-open-shards")
         jobs = {
-            shard: background.run(partial(self._open, shard, number))
+            shard: background.run(partial(self._open, shard))
             for shard, number in enumerate(self.version.shards)
             if number
         }
         try:
-            with whole_errors(self.location.uri, self.version):
-                return {shard: job.result() for shard, job in jobs.items()}
+            return {shard: job.result() for shard, job in jobs.items()}
         finally:
             background.end()
 
-    def _open(self, shard: int, number: int) -> Snapshot:
+    def _open(self, shard: int) -> Snapshot:
         whole = self.version
-        version = self._version(shard, number)
+        version = self._version(shard)
         location = shard_location(self.location, shard)
         if (version.fingerprint, version.analyser) != (whole.fingerprint, whole.analyser):
             raise IndexMismatch(
@@ -158,13 +157,16 @@ class _ShardOpener:
                 f"expected {whole.embedder} and {whole.analyser}, as the other shards: roll back, "
                 "or build a new index"
             )
-        return _open_table_version(location, self.cache, version)
+        with whole_errors(self.location.uri, whole, shard):
+            return _open_table_version(location, self.cache, version)
 
-    def _version(self, shard: int, number: int) -> Version:
-        location = shard_location(self.location, shard)
-        if self.cache and self.is_down and (copy := self.cache.newest(location, number)):
-            return copy
-        return Versions(self.location).shard(shard).get(number)
+    def _version(self, shard: int) -> Version:
+        if self.cache and self.is_down:
+            location = shard_location(self.location, shard)
+            copy = self.cache.newest(location, self.version.shards[shard])
+            if copy and copy.table == self.version.shard_tables[shard]:
+                return copy
+        return Versions(self.location).named_shard(self.version, shard)[1]
 
 
 def _newest_copy(

@@ -18,9 +18,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import IndexNotFound, VersionGone
+from resift.errors import VersionGone
 from resift.index.analysis.analyser import QueryTerms, open_analyser
 from resift.index.background import Background
+from resift.index.shards.layout import shard_name
 from resift.index.table.bm25 import QueryWeights
 from resift.index.table.filters import Keys, merged_keys, to_sql
 from resift.index.table.merging import Part, gather
@@ -72,10 +73,16 @@ class ShardedSnapshot:
     def view(self) -> "ShardedView":
         """Open a view for one search."""
         if self.is_local:  # their tables are open already, and threads take longer
-            with whole_errors(self.uri, self.version):
-                views = {number: shard.view() for number, shard in self.shards.items()}
+            views = {shard: self._run(self._view, shard) for shard in self.shards}
             return ShardedView(self, views)
-        return ShardedView(self, self.each(lambda shard: self.shards[shard].view(), self.shards))
+        return ShardedView(self, self.each(self._view, self.shards))
+
+    def _view(self, shard: int) -> View:
+        return self.shards[shard].view()
+
+    def _run(self, work: Callable[[int], T], shard: int) -> T:
+        with whole_errors(self.uri, self.version, shard):
+            return work(shard)
 
     @property
     def should_reload(self) -> bool:
@@ -84,10 +91,9 @@ class ShardedSnapshot:
 
     def each(self, work: Callable[[int], T], shards: Iterable[int]) -> dict[int, T]:
         """Run `work` for these shards side by side; raise the error of the first that fails."""
-        jobs = {shard: self._background.run(partial(work, shard)) for shard in shards}
+        jobs = {shard: self._background.run(partial(self._run, work, shard)) for shard in shards}
         try:
-            with whole_errors(self.uri, self.version):
-                return {shard: job.result() for shard, job in jobs.items()}
+            return {shard: job.result() for shard, job in jobs.items()}
         finally:
             for job in jobs.values():
                 job.cancel()
@@ -247,13 +253,17 @@ OpenView = View | ShardedView
 
 
 @contextmanager
-def whole_errors(uri: str, version: Version) -> Iterator[None]:
-    """Name the version of the whole if that of a shard is not there any more."""
+def whole_errors(uri: str, version: Version, shard: int) -> Iterator[None]:
+    """Name the version of the whole if files of a shard's version are not there any more."""
     try:
         yield
-    except (VersionGone, IndexNotFound) as error:
-        number = version.number
-        message = f"{uri}: version {number} is not whole any more: {error}"
+    except VersionGone as error:
+        number, name = version.number, shard_name(shard)
+        message = (
+            f"{uri}: version {number} is not whole any more: files of {name} were cleaned up or "
+            "deleted: open another one if resift versions lists any, restore them, or build a new "
+            "index"
+        )
         raise VersionGone(message, number) from error
 
 

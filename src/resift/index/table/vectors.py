@@ -45,7 +45,7 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
     if rows < _EXACT_ROWS:
         if exists:
             dataset.drop_index(VECTOR_INDEX)
-        return VectorIndex(spread=_spread(dataset))
+        return VectorIndex(spread=spread([dataset]))
     if exists and before and before.kind == _KIND and not _is_stale(dataset, before, rows):
         dataset.optimize.optimize_indices(index_names=[VECTOR_INDEX])
         return before
@@ -58,7 +58,7 @@ def index_vectors(dataset: Any, before: VectorIndex | None, embedder: Embedder) 
         num_partitions=partitions,
         replace=True,
     )
-    index = VectorIndex(_KIND, rows, partitions, spread=_spread(dataset))
+    index = VectorIndex(_KIND, rows, partitions, spread=spread([dataset]))
     return _choose_effort(dataset, embedder, index)
 
 
@@ -132,28 +132,36 @@ def _query_vectors(embedder: Embedder, texts: Sequence[str]) -> Floats:
 
 
 def _sample_queries(dataset: Any) -> list[str]:
-    texts = _sample(dataset, _SAMPLE, "text").to_pylist()
+    texts = _sample(dataset, _SAMPLE, "text")[1].to_pylist()
     return [" ".join(text.split()[:_QUERY_WORDS]) for text in texts]
 
 
-def _spread(dataset: Any) -> float:
-    """The standard deviation of cosines between different passages; 0 for too few of them."""
-    if dataset.count_rows() < _LEAST_ROWS:
+def spread(datasets: Sequence[Any]) -> float:
+    """The standard deviation of cosines between passages of all these tables; 0 for too few.
+
+    Texts that are equal count once.
+    """
+    if sum(dataset.count_rows() for dataset in datasets) < _LEAST_ROWS:
         return 0.0
-    vectors = to_matrix(_sample(dataset, _SPREAD_SAMPLE, "vector").combine_chunks())
+    samples = [_sample(dataset, _SPREAD_SAMPLE, "vector") for dataset in datasets]
+    hashes = np.concatenate([hashes for hashes, _ in samples])
+    every = np.concatenate([to_matrix(column) for hashes, column in samples if len(hashes)])
+    _, first = np.unique(hashes, return_index=True)
+    vectors = every[first[:_SPREAD_SAMPLE]]
     if len(vectors) < _LEAST_ROWS:
         return 0.0
     cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     return round(float(cosines.std()), 4)
 
 
-def _sample(dataset: Any, size: int, column: str) -> Any:
-    """A column of the rows with the lowest hashes: a random sample of different texts.
+def _sample(dataset: Any, size: int, column: str) -> tuple[NDArray[np.bytes_], Any]:
+    """The rows with the lowest hashes, a random sample of different texts: hashes and a column.
 
     It does not depend on the order of rows, which differs where several workers wrote them.
     """
     rows = dataset.scanner(columns=["search_hash"], with_row_id=True).to_table()
     hashes = np.frombuffer(b"".join(rows["search_hash"].to_pylist()), f"S{HASH_BYTES}")
-    _, first = np.unique(hashes, return_index=True)
+    lowest, first = np.unique(hashes, return_index=True)
     row_ids = rows["_rowid"].to_numpy()[first[:size]]
-    return dataset._take_rows(row_ids.tolist(), columns=[column])[column]
+    values = dataset._take_rows(row_ids.tolist(), columns=[column])[column]
+    return lowest[:size], values.combine_chunks()

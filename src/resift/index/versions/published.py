@@ -8,38 +8,30 @@ Lance.
 """
 
 import re
-import uuid
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import cached_property
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
-from resift.errors import IndexNotFound, StoreError
+from resift.errors import IndexMismatch, IndexNotFound, StoreError, VersionGone
 from resift.extras import require
 from resift.index.manifest import Entry, from_parquet, to_parquet
 from resift.index.shards.layout import SHARDS, shard_location, shard_name
 from resift.index.storage import local
-from resift.index.storage.bucket_listing import BucketListing
-from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors
 from resift.index.storage.location import TABLE, Location
+from resift.index.versions.files import IndexFiles
 from resift.index.versions.record import (
-    ShardCount,
     Version,
     read_record,
-    read_shard_count,
     write_record,
-    write_shard_count,
 )
 
 _THREADS = 16
 _RECORD = re.compile(r"versions/([0-9]{8,18})\.json")
 # Larger files were not written by resift, and would have to fit in memory.
 _MAX_RECORD_BYTES, _MAX_MANIFEST_BYTES = 64 << 20, 1 << 30
-_MAX_SHARD_COUNT_BYTES = 65_536
-_FOLDERS = ("versions", "manifests")
-_SHARD_COUNT = f"{SHARDS}/shards.json"
 
 T = TypeVar("T")
 
@@ -51,21 +43,12 @@ class Damaged(StoreError):
 class Versions:
     """The published versions of the index at one location. Threads may share it."""
 
-    def __init__(self, location: Location) -> None:
-        """Store the location; nothing is read or created yet."""
+    def __init__(self, location: Location, shard: "Shard | None" = None) -> None:
+        """Store the location, and which shard it is of another index; nothing is read yet."""
         self.location = location
-
-    @cached_property
-    def _store(self) -> Any:
-        if self.location.bucket:
-            return open_bucket(self.location, patient=True)
-        folder = self.location.folder
-        with store_errors(self.location):
-            exists = folder.is_dir()
-            local.refuse_links(folder, _FOLDERS)
-        if not exists:
-            raise FileNotFoundError(self.location.path)
-        return require("obstore.store", "index").LocalStore(folder)
+        self.is_shard = shard is not None
+        self._shard = shard
+        self._files = IndexFiles(location)
 
     def numbers(self) -> list[int]:
         """List the numbers of all published versions, ascending. One request."""
@@ -73,26 +56,10 @@ class Versions:
 
     def listed(self) -> list[tuple[int, float]]:
         """List all published versions, ascending: number and Unix time of publication."""
-        files = self._files_in_bucket() if self.location.bucket else self._files_in_folder()
+        files = self._files.versions()
         matches = [(_RECORD.fullmatch(name), published) for name, published in files]
         numbered = [(int(match[1]), match[0], published) for match, published in matches if match]
         return sorted((n, published) for n, name, published in numbered if name == _record_name(n))
-
-    def _files_in_bucket(self) -> list[tuple[str, float]]:
-        """List files below ``versions/``; raise `StoreError` if the response is not a listing."""
-        prefix = f"{self.location.path}/" if self.location.path else ""
-        with store_errors(self.location):
-            pages = list(BucketListing(self.location).pages(f"{prefix}versions/"))
-        return [(file.key.removeprefix(prefix), file.modified) for page in pages for file in page]
-
-    def _files_in_folder(self) -> list[tuple[str, float]]:
-        folder = self.location.folder
-        with store_errors(self.location):
-            if folder.exists() and not folder.is_dir():
-                raise IndexNotFound(
-                    f"{self.location.uri}: not a folder; expected an index's folder"
-                )
-            return local.list_folder(folder, "versions")
 
     def readable(self) -> list[Version]:
         """Read all published versions, ascending, except damaged ones."""
@@ -143,7 +110,7 @@ class Versions:
             data = self._read(version.manifest, _MAX_MANIFEST_BYTES)
         except FileNotFoundError as error:
             raise StoreError(
-                f"{self.location.uri}: version {version.number} has lost its manifest: "
+                f"{self._described(version)} has lost its manifest: "
                 "it was cleaned up, or the index is damaged"
             ) from error
         try:
@@ -151,38 +118,42 @@ class Versions:
         except (KeyError, TypeError, ValueError, OSError, NotImplementedError) as error:
             raise self._damage_error(f"{version.manifest} is damaged") from error
 
-    def shard(self, number: int) -> "Versions":
-        """The versions of one shard; `number` counts from 0."""
+    def shard(self, number: int, named_by: int = 0) -> "Versions":
+        """The versions of one shard; `number` counts from 0.
+
+        Messages name the version `named_by` of the whole, unless that is 0.
+        """
         if not self.location.bucket:
             with store_errors(self.location):
                 local.refuse_links(self.location.folder, (SHARDS, shard_name(number)))
-        return Versions(shard_location(self.location, number))
+        return Versions(shard_location(self.location, number), Shard(self, number, named_by))
 
-    def claimed_shards(self) -> ShardCount | None:
-        """Read how many shards the index has, which is known before its first version."""
-        try:
-            body = self._read(_SHARD_COUNT, _MAX_SHARD_COUNT_BYTES)
-        except FileNotFoundError:
-            return None
-        try:
-            return read_shard_count(body, self.location.uri)
-        except ValueError as error:
-            raise self._damage_error(f"{_SHARD_COUNT} is damaged ({error})") from error
+    def named_shard(self, version: Version, number: int) -> "tuple[Versions, Version]":
+        """Open a shard, and read the version of it that `version` names.
 
-    def claim_shards(self, count: int) -> ShardCount:
-        """Record the number of shards of a new index; return what is recorded, by whomever.
-
-        The folder of a shard must exist.
+        Raise `VersionGone` if it is lost, and `IndexMismatch` if another table is in its place.
         """
-        obstore = require("obstore", "index")
-        already_exists = require("obstore.exceptions", "index").AlreadyExistsError
-        body = write_shard_count(ShardCount(count, uuid.uuid4().hex))
-        with store_errors(self.location), suppress(already_exists):
-            obstore.put(self._store, _SHARD_COUNT, body, mode="create")
-        claimed = self.claimed_shards()
-        if claimed is None:
-            raise self._damage_error(f"{_SHARD_COUNT} was deleted just now")
-        return claimed
+        shard = self.shard(number, version.number)
+        try:
+            part = shard.get(version.shards[number])
+        except IndexNotFound as error:
+            with suppress(Damaged):
+                if newest := shard.newest():
+                    self._check_table(version, number, newest)
+            raise VersionGone(
+                f"{self.location.uri}: version {version.number} has lost {shard_name(number)}: "
+                f"{self._remedy()}",
+                version.number,
+            ) from error
+        self._check_table(version, number, part)
+        return shard, part
+
+    def _check_table(self, version: Version, number: int, part: Version) -> None:
+        if part.table != version.shard_tables[number]:
+            raise IndexMismatch(
+                f"{shard_location(self.location, number).uri}: is not the shard that version "
+                f"{version.number} of {self.location.uri} names: restore it, or build a new index"
+            )
 
     def shard_versions(self, version: Version) -> list[Version | None]:
         """Read the versions of the shards that a version names; None for one without documents."""
@@ -197,8 +168,7 @@ class Versions:
         """
 
         def of_shard(number: int, named: int) -> T | None:
-            shard = self.shard(number)
-            return work(shard, shard.get(named)) if named else None
+            return work(*self.named_shard(version, number)) if named else None
 
         with ThreadPoolExecutor(_THREADS, "resift-shards") as pool:
             return list(pool.map(of_shard, range(len(version.shards)), version.shards))
@@ -217,9 +187,9 @@ class Versions:
             )
         with store_errors(self.location):
             if version.manifest:
-                obstore.put(self._store, version.manifest, to_parquet(entries))
+                obstore.put(self._files.store, version.manifest, to_parquet(entries))
             try:
-                obstore.put(self._store, name, write_record(version), mode="create")
+                obstore.put(self._files.store, name, write_record(version), mode="create")
             except already_exists:
                 stored = self.get(version.number)
                 if not version.manifest:  # two equal records of shards are one version
@@ -227,7 +197,7 @@ class Versions:
                 # The same manifest: this write succeeded, but its response was lost.
                 if stored.manifest == version.manifest:
                     return True
-                obstore.delete(self._store, version.manifest)
+                obstore.delete(self._files.store, version.manifest)
                 return False
         return True
 
@@ -238,12 +208,12 @@ class Versions:
             return
         obstore = require("obstore", "index")
         with store_errors(self.location):
-            pages = obstore.list(self._store, TABLE)
+            pages = obstore.list(self._files.store, TABLE)
             sizes = {meta["path"]: meta["size"] for page in pages for meta in page}
         lost = [path for path, size in version.files if sizes.get(f"{TABLE}/{path}") != size]
         if lost:
             raise StoreError(
-                f"{self.location.uri}: version {version.number} has lost {len(lost)} of its "
+                f"{self._described(version)} has lost {len(lost)} of its "
                 f"{len(version.files)} files, {lost[0]} first: {self._remedy()}"
             )
 
@@ -252,24 +222,13 @@ class Versions:
         obstore = require("obstore", "index")
         for path in filter(None, (_record_name(version.number), version.manifest)):
             with store_errors(self.location), suppress(FileNotFoundError):
-                obstore.delete(self._store, path)
+                obstore.delete(self._files.store, path)
 
     def _read(self, path: str, max_bytes: int) -> bytes:
-        def check(meta: Mapping[str, Any]) -> None:
-            if meta["size"] > max_bytes:
-                raise local.NotAFile(f"{path} has more than {max_bytes:,} bytes")
-
         try:
-            if not self.location.bucket:
-                return local.read(self.location.folder, path, max_bytes)
-            return fetch(self._store, path, check)[0]
+            return self._files.read(path, max_bytes)
         except local.NotAFile as error:
             raise self._damage_error(str(error)) from error
-        except FileNotFoundError:
-            raise
-        except Exception:  # obstore raises its own classes and built-in ones
-            with store_errors(self.location):
-                raise
 
     def _index_not_found(self) -> IndexNotFound:
         uri = self.location.uri
@@ -278,13 +237,35 @@ class Versions:
         )
 
     def _damage_error(self, problem: str) -> Damaged:
+        shard = self._shard
+        if shard and shard.named_by:
+            problem = f"version {shard.named_by}: {shard_name(shard.number)}/{problem}"
+            return shard.whole._damage_error(problem)
         return Damaged(f"{self.location.uri}: {problem}: {self._remedy()}")
+
+    def _described(self, version: Version) -> str:
+        """Name a version; one of a shard by the version of the whole that names it."""
+        shard = self._shard
+        if shard and shard.named_by:
+            uri = shard.whole.location.uri
+            return f"{uri}: version {shard.named_by}: {shard_name(shard.number)}"
+        return f"{self.location.uri}: version {version.number}"
 
     def _remedy(self) -> str:
         """Return what to do about a version that cannot be used."""
-        if len(self.numbers()) > 1:
+        versions = self._shard.whole if self._shard else self
+        if len(versions.numbers()) > 1:
             return "restore it, roll back to another version, or build a new index"
         return "restore it, or build a new index"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The shard `number` of the index `whole`, as its version `named_by` names it, if not 0."""
+
+    whole: Versions
+    number: int
+    named_by: int
 
 
 def _record_name(number: int) -> str:

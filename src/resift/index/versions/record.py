@@ -56,7 +56,8 @@ class Version:
     they never change. `source_options` maps a source's URI to `SourceOptions.to_json`.
 
     In an index of shards, `shards` has the number of each shard's version, in order; 0 stands for
-    a shard that has none, and no documents. Such a version has no table of its making:
+    a shard that has none, and no documents. `shard_tables` has the id of each shard's table, "" for
+    such a shard. A version of the whole has no table of its making:
     `manifest` is "", `files` has the folder of each shard with the bytes of its files, `vectors`
     summarises those of the shards, and `table` is the id of the whole.
     """
@@ -76,34 +77,14 @@ class Version:
     note: str = ""
     source_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     shards: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ShardCount:
-    """The number of shards of an index, and the id of the whole; both never change."""
-
-    shards: int
-    table: str
-
-
-def write_shard_count(count: ShardCount) -> bytes:
-    """Write the number of shards, for `read_shard_count`."""
-    return json.dumps({"format": SHARDED_FORMAT} | asdict(count), indent=1).encode()
-
-
-def read_shard_count(body: bytes, uri: str) -> ShardCount:
-    """Read the number of shards of the index at `uri`; raise as `read_record` does."""
-    record = read_json_object(body)
-    check_format(_check_count(record.get("format")), uri, SHARDED_FORMAT)
-    count = _check_count(record.get("shards"), 2, MAX_SHARDS)
-    return ShardCount(count, _check_single_name(record.get("table")))
+    shard_tables: tuple[str, ...] = ()
 
 
 def write_record(version: Version) -> bytes:
     """Write the record of a version, for `read_record`."""
     record = {"format": SHARDED_FORMAT if version.shards else FORMAT} | asdict(version)
     if not version.shards:
-        del record["shards"]
+        del record["shards"], record["shard_tables"]
     return json.dumps(record, indent=1).encode()
 
 
@@ -114,15 +95,17 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     malformed content.
     """
     record = read_json_object(body)
-    format_ = _check_count(record.get("format"))
+    format_ = check_count(record.get("format"))
     if format_ != SHARDED_FORMAT:
         check_format(format_, uri)
-        record = record | {"shards": []}
+        record = record | {"shards": [], "shard_tables": []}
     values = _read_fields(record, Version)
     if values["number"] != number:
         raise ValueError(f"number: {values['number']}, expected {number}")
     if bool(values["shards"]) != (format_ == SHARDED_FORMAT):
         raise ValueError("shards: expected the versions of at least 2 shards")
+    if list(map(bool, values["shards"])) != list(map(bool, values["shard_tables"])):
+        raise ValueError("shard_tables: expected the table of each shard that has a version")
     if bool(values["manifest"]) == bool(values["shards"]):
         raise ValueError("manifest: expected a name, but none for an index of shards")
     check_rules(values["analyser"], uri)
@@ -160,7 +143,8 @@ def check_relative_path(value: Any) -> str:
     return name
 
 
-def _check_single_name(value: Any) -> str:
+def check_single_name(value: Any) -> str:
+    """Return a name that stays below the folder it is appended to, without a slash."""
     name = check_relative_path(value)
     if "/" in name or name.startswith("."):
         raise ValueError(f"{_shown(name)}: expected one name, without a slash or a dot before it")
@@ -185,7 +169,8 @@ def _check_line(value: Any) -> str:
     return value
 
 
-def _check_count(value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
+def check_count(value: Any, least: int = 0, most: int = _MAX_COUNT) -> int:
+    """Return a whole number from `least` to `most`."""
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{_shown(value)}: expected a whole number from {least} to {most}")
     return value
@@ -218,7 +203,7 @@ def _check_files(value: Any) -> tuple[tuple[str, int], ...]:
     for pair in value:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"{_shown(pair)}: expected a path and a size")
-        pairs.append((check_relative_path(pair[0]), _check_count(pair[1])))
+        pairs.append((check_relative_path(pair[0]), check_count(pair[1])))
     if len({path for path, _ in pairs}) < len(pairs):
         raise ValueError("files: one of them is named twice")
     return tuple(pairs)
@@ -228,10 +213,17 @@ def _check_shards(value: Any) -> tuple[int, ...]:
     """Return the number of each shard's version; at least one shard has a version."""
     if not isinstance(value, list) or len(value) == 1 or len(value) > MAX_SHARDS:
         raise ValueError(f"{_shown(value)}: expected the versions of 2 to {MAX_SHARDS:,} shards")
-    numbers = tuple(map(_check_count, value))
+    numbers = tuple(map(check_count, value))
     if numbers and not any(numbers):
         raise ValueError("expected a version of at least one shard")
     return numbers
+
+
+def _check_shard_tables(value: Any) -> tuple[str, ...]:
+    """Return the id of each shard's table; "" stands for none."""
+    if not isinstance(value, list) or len(value) > MAX_SHARDS:
+        raise ValueError(f"{_shown(value)}: expected the tables of 2 to {MAX_SHARDS:,} shards")
+    return tuple(table if table == "" else check_single_name(table) for table in value)
 
 
 def _check_vector_index(value: Any) -> VectorIndex:
@@ -251,23 +243,24 @@ def _check_analyser(value: Any) -> AnalyserSpec:
 
 
 _CHECK_BY_TYPE: Mapping[Any, Callable[[Any], Any]] = {
-    int: _check_count,
+    int: check_count,
     str: _check_line,
     float: _check_share,
 }
 _CHECK_BY_FIELD: Mapping[str, Callable[[Any], Any]] = {
-    "number": partial(_check_count, least=1),
-    "table": _check_single_name,
-    "table_version": partial(_check_count, least=1),
+    "number": partial(check_count, least=1),
+    "table": check_single_name,
+    "table_version": partial(check_count, least=1),
     "created": _check_time,
     "manifest": _check_manifest_name,
     "files": _check_files,
     "shards": _check_shards,
+    "shard_tables": _check_shard_tables,
     "vectors": _check_vector_index,
     "analyser": _check_analyser,
     "source_options": _check_mapping,
-    "partitions": partial(_check_count, most=_MAX_EFFORT),
-    "effort": partial(_check_count, most=_MAX_EFFORT),
+    "partitions": partial(check_count, most=_MAX_EFFORT),
+    "effort": partial(check_count, most=_MAX_EFFORT),
 }
 
 
