@@ -7,7 +7,7 @@ after the other, in each round: two processes with one thread each, that sync on
 documents each into an index of their own; and one sync with two workers of one CPU each on a Ray
 cluster of two nodes, which runs already. Both embed with the bundled model; the time counts from
 the start of the command's work to the published version. Then, for --overhead passages, one
-process with two threads against the same two workers.
+process with two threads against one worker with two CPUs, which is the same work in one process.
 Needs the extra ray. Last line of stdout: JSON.
 """
 
@@ -36,37 +36,45 @@ PASSAGES, TOKENS = 10, 200
 def main() -> None:
     """Print a line a round, and the medians."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="ray-index-") as work, _cluster() as address:
+    with tempfile.TemporaryDirectory(prefix="ray-index-") as work:
         folder = Path(work)
+        figures = {"passages": options.passages, "overhead_passages": options.overhead}
+        if options.passages:
+            figures |= {"speed_over_two_processes": _speed(folder, options)}
+        if options.overhead:
+            figures |= {"overhead": _overhead(folder, options)}
+    print(json.dumps(figures))
+
+
+def _speed(folder: Path, options: argparse.Namespace) -> list[float]:
+    """The speed of two workers over that of two processes."""
+    speed = []
+    with _cluster(1, 1) as address:
         halves = [_documents(folder / f"half-{i}", options.passages // 2, i) for i in (0, 1)]
         both = folder / "both"
         both.mkdir()
         for half in halves:
             half.rename(both / half.name)
-        speed = []
         for number in range(options.rounds):
             local = _two_processes([both / half.name for half in halves], folder, number)
             remote = _sync(both, folder / f"ray-{number}", _workers(address))
             speed.append(local / remote)
             print(f"{options.passages:,} passages: two processes {local:.1f} s, Ray {remote:.1f} s")
-        overhead = []
-        if options.overhead:
-            large = _documents(folder / "large", options.overhead, 2)
-            for number in range(options.rounds):
-                alone = _in_a_process(large, folder / f"alone-{number}", 2)
-                remote = _sync(large, folder / f"large-{number}", _workers(address))
-                overhead.append(remote / alone - 1)
-                print(f"{options.overhead:,} passages: local {alone:.1f} s, Ray {remote:.1f} s")
-    print(
-        json.dumps(
-            {
-                "speed_over_two_processes": _summary(speed),
-                "overhead": _summary(overhead),
-                "passages": options.passages,
-                "overhead_passages": options.overhead,
-            }
-        )
-    )
+    return _summary(speed)
+
+
+def _overhead(folder: Path, options: argparse.Namespace) -> list[float]:
+    """The share of time that one worker with two threads takes more than one process with two."""
+    overhead = []
+    large = _documents(folder / "large", options.overhead, 2)
+    with _cluster(2) as address:
+        for number in range(options.rounds):
+            alone = _in_a_process(large, folder / f"alone-{number}", 2)
+            workers = RayWorkers(Cluster(address, worker_cpus=2))
+            remote = _sync(large, folder / f"large-{number}", workers)
+            overhead.append(remote / alone - 1)
+            print(f"{options.overhead:,} passages: local {alone:.1f} s, Ray {remote:.1f} s")
+    return _summary(overhead)
 
 
 def _options() -> argparse.Namespace:
@@ -77,10 +85,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _summary(values: list[float]) -> list[float] | None:
+def _summary(values: list[float]) -> list[float]:
     """The median, the least and the greatest value."""
-    if not values:
-        return None
     return [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
 
 
@@ -95,18 +101,19 @@ def _documents(folder: Path, passages: int, seed: int) -> Path:
 
 
 @contextmanager
-def _cluster() -> Iterator[str]:
-    """A Ray cluster of two nodes of one CPU each; yields its address."""
+def _cluster(*cpus: int) -> Iterator[str]:
+    """A Ray cluster of nodes with so many CPUs; yields its address."""
     os.environ["RAY_worker_niceness"] = "0"  # Ray's default gives way to all other work
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from ray.cluster_utils import Cluster as Nodes
 
         nodes = Nodes(
-            initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+            initialize_head=True, head_node_args={"num_cpus": cpus[0], "include_dashboard": False}
         )
         try:
-            nodes.add_node(num_cpus=1)
+            for count in cpus[1:]:
+                nodes.add_node(num_cpus=count)
             yield nodes.address
         finally:
             nodes.shutdown()

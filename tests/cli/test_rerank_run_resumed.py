@@ -105,7 +105,7 @@ def test_another_job_does_not_go_on_from_there(desk: Desk, options: tuple[object
     before = sorted(desk.parts.iterdir())
     error = desk.rerank(*options).error
     assert "out.trec.parts: is the partial output of another job" in error
-    assert str(options[0]).strip("-").replace("-", "_") in error
+    assert f"(with another {str(options[0]).strip('-').replace('-', '_')}): finish" in error
     assert sorted(desk.parts.iterdir()) == before and not desk.output.exists()
     assert desk.rerank().code == 0 and not desk.parts.exists()
 

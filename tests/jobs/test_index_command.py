@@ -38,20 +38,21 @@ def test_a_cluster_that_nobody_runs_is_named_at_once(tmp_path: Path, resift: Res
     assert done.code == 1
     assert "no Ray cluster can be reached there (connection refused)" in done.err
     assert done.err.count("\n") == 1
+    assert not (tmp_path / "i").exists()
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
         (("--workers", "2"), "--workers 2: is for --ray"),
-        (("--ray", "here"), "address='here': expected auto, local, HOST:PORT"),
+        (("--ray", "here"), "--ray 'here': expected auto, local, HOST:PORT"),
         (("--ray", "local", "--workers", "0"), "--workers 0: expected a whole number from 1"),
         (("--ray", "local", "--worker-cpus", "-1"), "--worker-cpus -1: expected"),
         (
             ("--ray", "local", "--dry-run"),
             "--ray local: leave it out with --dry-run, --every and --watch",
         ),
-        (("--ray", "h:99999"), "expected a port"),
+        (("--ray=h:99999",), "--ray 'h:99999': expected a port"),
         (("--ray", "ray://h:10001"), "Ray Data does not work through Ray's client server"),
     ],
 )

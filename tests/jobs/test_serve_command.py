@@ -3,8 +3,11 @@
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -12,10 +15,19 @@ import pytest
 import trustme
 from typer.testing import CliRunner
 
+from cli.command import Resift
+from cli.conftest import resift as resift
 from resift.cli.app import app
+from resift.errors import InputError
+from resift.jobs.cluster import Cluster
+from resift.jobs.serve_names import APPLICATION
+from resift.jobs.serve_options import ReplicaOptions
+from resift.serve.options import ServeOptions
 from serve.processes import started
 
 pytest.importorskip("ray")
+
+from resift.jobs import serve as command
 
 DOCUMENTS = {"query": "vacation", "documents": ["the office is closed", "who approves vacation"]}
 
@@ -37,6 +49,84 @@ def test_what_cannot_be_meant_is_refused_before_a_cluster_is_asked(
     result = CliRunner().invoke(app, ["serve", *arguments])
     assert result.exit_code != 0
     assert message in f"{result.exception} {result.output}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--ray", "nonsense"], "--ray 'nonsense': expected auto"),
+        (["--ray", "local", "--replicas=3:1"], "--replicas 3:1: expected MIN:MAX"),
+        (["--tls-cert", "/no", "--tls-key", "/nor"], "--tls-cert /no, --tls-key /nor: cannot"),
+        (["--tls-cert", "/no"], "--tls-cert /no: needs its key; give --tls-key"),
+        (["--tls-key", "/no"], "--tls-key /no: needs its certificate; give --tls-cert"),
+    ],
+)
+def test_messages_name_options_as_they_were_typed(
+    ray_serve: Any, resift: Resift, arguments: Sequence[str], message: str
+) -> None:
+    assert message in resift("serve", *arguments).error
+
+
+def test_a_command_that_cannot_listen_ends_the_serve_that_it_began(
+    ray_serve: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve = _BusyPort()
+    monkeypatch.setattr(command, "_serve", lambda: serve)
+    monkeypatch.setattr(command, "_running_http", lambda: None)
+    monkeypatch.setattr(command, "bound", lambda *_: None)
+    monkeypatch.setattr(Cluster, "connected", lambda _: nullcontext())
+    with pytest.raises(InputError, match="127.0.0.1:8080: Ray Serve cannot listen there"):
+        command.serve_on_cluster(ServeOptions(), "auto", ReplicaOptions(), print)
+    assert serve.is_shut_down
+
+
+def test_a_stop_during_the_deployment_deletes_what_was_deployed(
+    ray_serve: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve = _Deploying()
+    monkeypatch.setattr(command, "_serve", lambda: serve)
+    deployment, stop = command.Deployment(ServeOptions()), threading.Event()
+    stop.set()
+    deployment.run(None, stop)
+    deployment.delete()
+    assert serve.applications == {}
+
+
+class _BusyPort:
+    """``ray.serve`` where it begins and then cannot listen."""
+
+    is_shut_down = False
+
+    def start(self, http_options: dict[str, Any]) -> None:
+        raise RuntimeError("Failed to start the proxies")
+
+    def status(self) -> SimpleNamespace:
+        return SimpleNamespace(applications={})
+
+    def shutdown(self) -> None:
+        self.is_shut_down = True
+
+
+class _Deploying:
+    """``ray.serve`` in which an application never runs."""
+
+    RunTarget = SimpleNamespace
+
+    def __init__(self) -> None:
+        self.applications: dict[str, SimpleNamespace] = {}
+
+    def run_many(self, *_: object, **__: object) -> None:
+        self.applications[APPLICATION] = SimpleNamespace(
+            status="DEPLOYING", last_deployed_time_s=1.0, deployments={}
+        )
+
+    def status(self) -> SimpleNamespace:
+        return SimpleNamespace(applications=dict(self.applications))
+
+    def delete(self, name: str) -> None:
+        del self.applications[name]
 
 
 @pytest.mark.long

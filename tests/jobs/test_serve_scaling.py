@@ -54,6 +54,20 @@ def test_other_replicas_are_refused_with_the_value(text: str) -> None:
         ReplicaOptions.parse(text, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0", "replicas=0: expected a number"),
+        ("1:0", "replicas=1:0: expected a number"),
+        ("3:1", "replicas=3:1: expected MIN:MAX, but MIN is over MAX"),
+    ],
+)
+def test_replicas_are_quoted_as_they_were_given(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        ReplicaOptions.parse(text, 1)
+    assert str(caught.value).startswith(message)
+
+
 def test_a_replica_has_a_cpu() -> None:
     with pytest.raises(InputError, match="replica_cpus=0: expected"):
         ReplicaOptions(cpus=0)

@@ -141,6 +141,8 @@ def index(
         _print_plan(plan, as_json, list_skipped)
         return
     with _told_to_go_on(), sync_progress() as show, _workers_of(cluster) as ray_workers:
+        if ray_workers is not None and _is_new(target):
+            ray_workers.connect()  # a cluster that cannot be reached leaves no new folder behind
         report = target.sync(
             source,
             show,
@@ -161,6 +163,16 @@ def _told_to_go_on() -> Iterator[None]:
     except KeyboardInterrupt:
         print_status("stopped: nothing is published, and the same command goes on from here")
         raise
+
+
+def _is_new(target: "Index") -> bool:
+    from resift.errors import IndexNotFound
+
+    try:
+        target.versions()
+    except IndexNotFound:
+        return True
+    return False
 
 
 def _workers_of(cluster: "Cluster | None") -> AbstractContextManager["RayWorkers | None"]:

@@ -5,6 +5,9 @@
 
 import sys  # imports nothing slow, because Ctrl-C may come during the import
 
+_OPTIONS = {"address": "--ray"}
+"""Options that are not named as the argument that they set."""
+
 REPORT = "this is a bug in resift: please report it with what RESIFT_DEBUG=1 prints"
 
 
@@ -116,11 +119,13 @@ def _as_typed(error: Exception) -> str:
     message = re.sub(r",? or None\b( for all)?", "", str(error))  # no option can be None
     message = message.replace("search with rerank=False", "search with --no-rerank")
     is_of_argument = isinstance(error, InputError | DatasetError)
-    named = re.match(r"([a-z][a-z0-9_]*)=", message) if is_of_argument else None
-    if named is None or f"--{_dashed(named[1])}" not in [word.split("=")[0] for word in sys.argv]:
+    if not is_of_argument:
         return message
-    return f"--{_dashed(named[1])} {message[named.end() :]}"
+    typed = {word.split("=")[0] for word in sys.argv}
 
+    def option(named: re.Match[str]) -> str:
+        name = _OPTIONS.get(named[1], f"--{named[1].replace('_', '-')}")
+        return f"{name} " if name in typed else named[0]
 
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+    # A message may name several arguments: "tls_cert=a.pem, tls_key=b.pem: cannot be used".
+    return re.sub(r"(?:^|(?<=, ))([a-z][a-z0-9_]*)=", option, message)

@@ -1,5 +1,6 @@
 """Options that several verbs share, and what verbs make of them."""
 
+import os
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -133,7 +134,16 @@ def cluster(ray: str | None, workers: int | None, worker_cpus: int | None) -> "C
         return None
     from resift.jobs.cluster import Cluster
 
+    quiet_ray()
     return Cluster(ray, workers, 1 if worker_cpus is None else worker_cpus)
+
+
+def quiet_ray() -> None:
+    """Have Ray print nothing about its processes, such as "A worker died": that goes to stdout.
+
+    Ray reads it at its import. ``RAY_DEDUP_LOGS=0`` of the user still prints all.
+    """
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
 
 
 def uncalibrated(model: str | None = None) -> Settings:

@@ -90,6 +90,7 @@ def _rerank(
 ) -> RunSummary:
     """Rerank the queries that are not finished yet, here or on a cluster, and write the run."""
     from resift.evaluation.finished_queries import (
+        FOLLOWS,
         FinishedQueries,
         gather,
         in_order,
@@ -104,7 +105,9 @@ def _rerank(
     folder = None
     if file is not None:
         folder = JobFolder(
-            parts_folder(file), lambda: job_identity(job, run_options, reranker.fingerprint)
+            parts_folder(file),
+            lambda: job_identity(job, run_options, reranker.fingerprint),
+            FOLLOWS,
         )
     finished = FinishedQueries(folder)
     with _remainder_told(finished, folder, len(job.known)), finished:

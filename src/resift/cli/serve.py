@@ -65,6 +65,7 @@ def serve(
     if ray is None:
         options.refuse_pointless("only with --ray", replicas=replicas, replica_cpus=replica_cpus)
         raise typer.Exit(server.serve(serve_options, typer.echo))
+    options.quiet_ray()
     cluster = require("resift.jobs.serve", "ray")
     replica_options = cluster.ReplicaOptions.parse(
         "1" if replicas is None else replicas, 1 if replica_cpus is None else replica_cpus

@@ -22,6 +22,10 @@ from resift.types import Receipt
 WRITE_AFTER_S = 5.0
 """Seconds of work that a killed job loses at most. A shorter job makes no folder."""
 
+FOLLOWS = {"texts": ("depth", "run")}
+"""In `job_identity`: only the texts of queries and candidates are read, so that another depth or run
+has others."""
+
 
 def parts_folder(output: Path) -> Path:
     """The folder for the finished queries of an output file."""

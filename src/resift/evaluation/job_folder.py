@@ -9,9 +9,10 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any
 
 from resift.errors import OutputError
@@ -34,12 +35,20 @@ _REMEDY = "name another output, or delete the folder"
 class JobFolder:
     """The folder of a job, which is made with its first file.
 
-    `identity` is called when it is needed. All methods raise `OutputError`.
+    `identity` is called when it is needed. `follows` are its names whose values change with those
+    of others: where such another name differs, a message leaves them out. All methods raise
+    `OutputError`.
     """
 
-    def __init__(self, path: Path, identity: Callable[[], Identity]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        identity: Callable[[], Identity],
+        follows: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    ) -> None:
         self.path = path
         self._identity = identity
+        self._follows = follows
         self._lock: int | None = None
 
     def open(self) -> list[Path]:
@@ -127,6 +136,7 @@ class JobFolder:
             raise OutputError(f"{self.path}: exists and is not of {program}; {_REMEDY}")
         names = sorted(recorded.keys() | identity.keys())
         others = [name for name in names if recorded.get(name) != identity.get(name)]
+        others = [name for name in others if not set(self._follows.get(name, ())) & set(others)]
         if others:
             raise OutputError(
                 f"{self.path}: is the partial output of another job (with another "

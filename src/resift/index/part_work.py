@@ -1,14 +1,17 @@
 """The work of one part of a sync, in the process of a worker; `parts` has its result."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from resift.index.diff import Diff, Expected
 from resift.index.embed import Models
 from resift.index.manifest import Entry
+from resift.index.parsing.options import ParseOptions
+from resift.index.parsing.pool import ParserPool
 from resift.index.parts import PartResult
-from resift.index.run import SyncRun, read_objects
+from resift.index.run import OpenParsers, SyncRun, read_objects
 from resift.index.source_options import SourceOptions
 from resift.index.sources.listing import SourceObject
 from resift.index.sources.source import Source
@@ -68,13 +71,41 @@ class _UncommittedStore:
         return self.store.vectors(entries, version)
 
 
-def write_part(job: PartJob, models: Models, items: Sequence[SourceObject]) -> PartResult:
+class OpenPools:
+    """Pools of parsers that stay open from part to part, in a ``with`` statement."""
+
+    def __init__(self, processes: int) -> None:
+        """Use so many processes in each pool."""
+        self._processes = processes
+        self._pools: dict[ParseOptions, ParserPool] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __call__(self, options: ParseOptions) -> AbstractContextManager[ParserPool]:
+        """The pool for these options; leaving its ``with`` statement does not close it."""
+        if options not in self._pools:
+            pool = ParserPool(options, processes=self._processes)
+            self._pools[options] = self._stack.enter_context(pool)
+        return nullcontext(self._pools[options])
+
+
+def write_part(
+    job: PartJob,
+    models: Models,
+    open_parsers: OpenParsers,
+    items: Sequence[SourceObject],
+) -> PartResult:
     """Read, parse and embed these objects, and write their rows. Commits nothing."""
     job.source.check()
     store = _UncommittedStore(Store.join(job.location, job.table))
     writer = Writer(store, models, dict(job.indexed), job.attempt, job.earlier)
     run = SyncRun(writer, job.expected, Diff(tuple(items), (), (), ()), None)
-    for read, parsed in read_objects(job.source, items, job.source_options):
+    for read, parsed in read_objects(job.source, items, job.source_options, open_parsers):
         run.add(read, parsed)
     writer.commit()
     return PartResult(

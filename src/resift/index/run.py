@@ -1,6 +1,7 @@
 """Reads the objects of one sync, and records the passages or the problems of each."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import groupby
@@ -22,6 +23,9 @@ from resift.index.writer import Writer
 
 # Reading and parsing as a share of all work: the bundled embedder takes ten times as long.
 _READ_SHARE = 0.1
+
+
+OpenParsers = Callable[[ParseOptions], AbstractContextManager[ParserPool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,15 @@ class ReadObject:
 
 
 def read_objects(
-    source: Source, items: Sequence[SourceObject], source_options: SourceOptions
+    source: Source,
+    items: Sequence[SourceObject],
+    source_options: SourceOptions,
+    open_parsers: OpenParsers | None = None,
 ) -> Iterator[tuple[ReadObject, ChunkedFile | SourceError]]:
     """Read and parse objects; yield each with its chunked documents or its error.
 
     The order is that of `items`, except that files with the same columns follow each other.
+    `open_parsers` opens a pool of parsers for some options; None is a new pool each time.
     """
 
     def fingerprint(item: SourceObject) -> str:
@@ -74,7 +82,7 @@ def read_objects(
     for _, group in groupby(sorted(items, key=fingerprint), key=fingerprint):
         group_items = list(group)
         options = ParseOptions(source_options.columns_for(group_items[0].key), limits)
-        with ParserPool(options) as parsers:
+        with (open_parsers or ParserPool)(options) as parsers:
             yield from parsers.map(_fetch(source, group_items, limits.max_bytes))
 
 

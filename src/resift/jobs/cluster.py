@@ -13,9 +13,11 @@ from typing import Any
 from resift.errors import ClusterError, InputError, shown
 from resift.extras import require
 from resift.files import reason
+from resift.jobs.native_log import quiet
 
 _HOST_PORT = re.compile(r"(ray://)?(?P<host>\[[^]]+\]|[^:/\s]+):(?P<port>\d{1,5})")
 _CONNECT_S = 10.0
+_REFUSAL = re.compile("Unauthenticated|InvalidAuthToken|authentication token", re.IGNORECASE)
 
 LOCAL = "local"
 """The address that starts a cluster on this machine for the time of the job."""
@@ -54,20 +56,40 @@ def connected(address: str) -> Iterator[Any]:
 
 def _connect(ray: Any, address: str) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes to this stderr
     _check_answer(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     options |= {"address": address} | ({"include_dashboard": False} if address == LOCAL else {})
     try:
-        with warnings.catch_warnings():  # of Ray's coming defaults
+        with quiet(), warnings.catch_warnings():  # of Ray's coming defaults
             warnings.simplefilter("ignore")
             ray.init(**options)
+    except ray.exceptions.AuthenticationError as error:
+        raise _refused(address, error.message) from error
     except (ConnectionError, OSError, RuntimeError, ValueError, AssertionError) as error:
+        if _is_refusal(error):
+            raise _refused(address, "it refuses the token of this process") from error
         detail = " ".join(str(error).split())
         raise ClusterError(
             f"{address}: no Ray cluster can be reached there ({detail:.200}): start one with "
             "ray start --head, or use local"
         ) from error
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether the cluster does not accept the token of this process. Only a cause says so."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if _REFUSAL.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _refused(address: str, detail: str) -> ClusterError:
+    return ClusterError(
+        f"{address}: the Ray cluster has a token ({detail}): set RAY_AUTH_MODE=token, and "
+        "RAY_AUTH_TOKEN to that token or RAY_AUTH_TOKEN_PATH to its file"
+    )
 
 
 def _check_answer(address: str) -> None:

@@ -45,8 +45,8 @@ def serve_on_cluster(
     with Cluster(address, worker_cpus=replicas.cpus).connected(), _Stop() as stop:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)  # it says what it starts
         deployment = Deployment(options)
-        deployment.open_port()
         try:
+            deployment.open_port()
             deployment.run(application, stop)
             if not stop.is_set():
                 announce(deployment.line())
@@ -123,9 +123,9 @@ class Deployment:
             )
         except _errors() as error:
             raise InputError(f"it cannot be deployed: {_last_line(str(error))}") from error
-        while (status := _status()) is not None and not stop.is_set():
+        while (status := _status()) is not None:
             self._deployed_s = status.last_deployed_time_s
-            if status.status == "RUNNING":
+            if stop.is_set() or status.status == "RUNNING":
                 return
             if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise ClusterError(f"the replicas do not start: {_last_line(status.message)}")

@@ -25,11 +25,13 @@ class ReplicaOptions:
     cpus: int = 1
 
     def __post_init__(self) -> None:
-        if not 1 <= self.least <= self.most <= MAX_REPLICAS:
+        given = f"{self.least}" if self.least == self.most else f"{self.least}:{self.most}"
+        if not (1 <= self.least <= MAX_REPLICAS and 1 <= self.most <= MAX_REPLICAS):
             raise InputError(
-                f"replicas={self.least}:{self.most}: expected a number, or MIN:MAX, "
-                f"of 1 to {MAX_REPLICAS}"
+                f"replicas={given}: expected a number, or MIN:MAX, of 1 to {MAX_REPLICAS}"
             )
+        if self.least > self.most:
+            raise InputError(f"replicas={given}: expected MIN:MAX, but MIN is over MAX")
         if not 1 <= self.cpus <= MAX_REPLICAS:
             raise InputError(f"replica_cpus={self.cpus}: expected 1 or more CPUs")
 
@@ -40,7 +42,7 @@ class ReplicaOptions:
         if match is None:
             raise InputError(f"replicas={shown(replicas)}: expected a number, or MIN:MAX as in 1:8")
         least = int(match[1])
-        return cls(least, int(match[2] or least), cpus)
+        return cls(least, least if match[2] is None else int(match[2]), cpus)
 
 
 def check_for_cluster(options: ServeOptions) -> None:

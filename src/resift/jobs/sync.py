@@ -13,7 +13,7 @@ from typing import Self
 
 from resift.errors import InputError, SourceError
 from resift.index.embed import Models, OpenModels
-from resift.index.part_work import PartJob, lost_part, write_part
+from resift.index.part_work import OpenPools, PartJob, lost_part, write_part
 from resift.index.parts import PartResult
 from resift.index.sources.listing import SourceObject
 from resift.jobs.cluster import Cluster
@@ -25,14 +25,16 @@ Items = Sequence[SourceObject]
 _PART_BYTES = 1 << 20
 _PART_OBJECTS = 1_000
 _PARTS_A_WORKER = 4
+_MAX_PARSERS = 4
 
 
 @dataclass
 class RayWorkers:
     """The workers of a Ray cluster, for `Index.sync`.
 
-    In a ``with`` statement the first work connects to the cluster, or starts it, until the end of
-    the statement; otherwise each call of `write` does, and a sync calls it for each shard.
+    In a ``with`` statement `connect` or the first work connects to the cluster, or starts it, until
+    the end of the statement; otherwise each call of `write` does, and a sync calls it for each
+    shard.
     """
 
     cluster: Cluster
@@ -48,6 +50,14 @@ class RayWorkers:
             self._connection.close()
         self._connection = None
 
+    def connect(self) -> None:
+        """Connect to the cluster for the rest of the ``with`` statement; nothing outside of one.
+
+        Raises `ClusterError` if it cannot be reached.
+        """
+        if self._connection is not None:  # a connection that exists is used again
+            self._connection.enter_context(self.cluster.connected())
+
     def write(self, job: PartJob, models: Models, items: Items) -> Iterator[PartResult]:
         """Process all items; yield the parts, mostly in order.
 
@@ -57,9 +67,9 @@ class RayWorkers:
             raise InputError("these models cannot be opened in other processes")
         if not items:
             return
-        if self._connection is not None:  # a connection that exists is used again
-            self._connection.enter_context(self.cluster.connected())
-        open_worker = partial(_open_writer, models.elsewhere(self.cluster.worker_cpus), job)
+        self.connect()
+        cpus = self.cluster.worker_cpus
+        open_worker = partial(_open_writer, models.elsewhere(cpus), job, cpus)
         jobs: Parts[Items, PartResult] = Parts(open_worker, _split, lost_part)
         for part in jobs.process(self.cluster, partial(_cut, items)):
             _check_vanished(job, part)
@@ -67,9 +77,11 @@ class RayWorkers:
 
 
 @contextmanager
-def _open_writer(open_models: OpenModels, job: PartJob) -> Iterator[Callable[[Items], PartResult]]:
-    with open_models() as models:
-        yield partial(write_part, job, models)
+def _open_writer(
+    open_models: OpenModels, job: PartJob, cpus: int
+) -> Iterator[Callable[[Items], PartResult]]:
+    with open_models() as models, OpenPools(min(cpus, _MAX_PARSERS)) as pools:
+        yield partial(write_part, job, models, pools)
 
 
 def _cut(items: Items, workers: int) -> list[Items]:

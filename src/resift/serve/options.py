@@ -38,8 +38,9 @@ class ServeOptions:
                 f"max_queue_tokens={self.max_queue_tokens}: expected at least 1,000 tokens"
             )
         if (self.tls_cert is None) != (self.tls_key is None):
-            missing = "tls_key" if self.tls_key is None else "tls_cert"
-            raise InputError(f"{missing}: expected a file, because the other half of it is given")
+            if self.tls_key is None:
+                raise InputError(f"tls_cert={self.tls_cert}: needs its key; give --tls-key")
+            raise InputError(f"tls_key={self.tls_key}: needs its certificate; give --tls-cert")
         self._check_tls()
         if self.keys is not None:
             Keys.check(self.keys)

@@ -306,6 +306,11 @@ def test_the_record_of_the_whole_is_read_as_it_was_written(shelf: ShelfOfShards)
         ({"shards": [1, True]}, "expected a whole number from 0"),
         ({"shards": None}, "expected the versions of 2 to 1,000 shards"),
         ({"manifest": "manifests/a.parquet"}, "none for an index of shards"),
+        ({"shard_tables": ["a", "b"]}, "expected the table of each shard that has a version"),
+        ({"shard_tables": ["a", "b", ""]}, "expected the table of each shard that has a version"),
+        ({"shard_tables": ["a", "b", "../c"]}, "expected a path inside of the index"),
+        ({"shard_tables": ["a", "b", 3]}, "expected a text"),
+        ({"shard_tables": "abc"}, "expected the tables of 2 to 1,000 shards"),
     ],
 )
 def test_a_malformed_record_of_the_whole_is_damaged(

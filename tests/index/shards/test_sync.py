@@ -40,6 +40,11 @@ def fill(shelf: Shelf, count: int = 12, word: str = "common") -> None:
     shelf.write(**{f"n{number}": f"{word} word{number}" for number in range(count)})
 
 
+def fill_each(shelf: ShelfOfShards) -> None:
+    """Write four documents of each shard, whatever folder the test runs in."""
+    shelf.write(**{n: "common" for shard in range(3) for n in shelf.names_in(shard, 4)})
+
+
 def counts(report: SyncReport) -> tuple[int, int, int, int]:
     return report.added, report.changed, report.deleted, report.unchanged
 
@@ -65,7 +70,7 @@ def test_the_report_is_that_of_one_index(shelf: ShelfOfShards, tmp_path: Path) -
     assert (newest.number, newest.passages, newest.documents) == (2, 12, 12)
     assert (newest.passages, newest.documents) == (single.passages, single.documents)
     assert newest.source_options == single.source_options
-    assert [v.source_options for v in shelf.versions.shard_versions(newest) if v] == [{}] * 3
+    assert not any(v.source_options for v in shelf.versions.shard_versions(newest) if v)
 
 
 def facts(report: SyncReport) -> dict[str, Any]:
@@ -75,7 +80,7 @@ def facts(report: SyncReport) -> dict[str, Any]:
 def test_a_changed_document_opens_and_publishes_its_shard_only(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(shelf)
+    fill_each(shelf)
     shelf.sync()
     opened: list[str] = []
     open_store = Store.open
@@ -110,7 +115,7 @@ def test_a_shard_without_documents_has_no_version(shelf: ShelfOfShards) -> None:
 def test_readers_see_nothing_of_a_sync_that_was_killed_between_shards(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(shelf)
+    fill_each(shelf)
     shelf.sync()
     before = shelf.passages()
     shelf.write(**{name: "changed" for shard in range(3) for name in shelf.names_in(shard, 2)})
@@ -187,7 +192,7 @@ def test_a_mass_deletion_is_one_of_the_whole_and_not_of_a_shard(shelf: ShelfOfSh
     fill(shelf, 90)
     shelf.sync()
     in_one = [n for n in shelf.names_in(0, 90) if (shelf.docs / f"{n}.txt").exists()]
-    assert len(in_one) > 20
+    assert in_one  # all documents of the shard, but not most of the whole
     for name in in_one:
         (shelf.docs / f"{name}.txt").unlink()
     assert counts(shelf.sync()) == (0, 0, len(in_one), 90 - len(in_one))

@@ -167,7 +167,7 @@ def _known_tables(versions: Versions, old: Version) -> list[str]:
 
 
 def _checked(open_shard: OpenShard, table: str) -> OpenShard:
-    """Open shards as `open_shard` does; raise `IndexMismatch` for another table than a known one."""
+    """Open shards as `open_shard` does; raise `IndexMismatch` for another table than this."""
 
     def open_checked(shard: Versions) -> Store:
         store = open_shard(shard)
@@ -229,11 +229,11 @@ def clean_whole(
 def _clean_shard(
     shard: Versions, named: set[int], older_than_s: float, open_shard: OpenShard
 ) -> int:
+    store = open_shard(shard)
     readable = shard.readable()
     # A sync that runs now may have published newer ones, and name them when it ends.
     newer = {version.number for version in readable if version.number > max(named)}
     remaining = remove_replaced(shard, readable, named | newer, older_than_s)
-    store = open_shard(shard)
     return store.clean([version.table_version for version in remaining], older_than_s)
 
 
