@@ -25,8 +25,8 @@ def test_the_command_builds_an_index_of_shards_on_a_cluster(
     assert (done.code, json.loads(done.out)["added"]) == (0, 6), done.err
     again = resift("index", documents, *options, "--workers", 1)
     assert "6 unchanged" in again.out
-    found = resift("search", "leave 3", "--index", index, "--no-rerank", "--json")
-    assert json.loads(found.out)["hits"][0]["id"].endswith("3.md#0")
+    searched = resift("search", "leave 3", "--index", index, "--no-rerank", "--json")
+    assert json.loads(searched.out)["hits"][0]["id"].endswith("3.md#0")
 
 
 def test_a_cluster_that_nobody_runs_is_named_at_once(tmp_path: Path, resift: Resift) -> None:

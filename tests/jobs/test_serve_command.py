@@ -76,7 +76,7 @@ def test_a_command_that_cannot_listen_ends_the_serve_that_it_began(
     monkeypatch.setattr(command, "_running_http", lambda: None)
     monkeypatch.setattr(command, "bound", lambda *_: None)
     monkeypatch.setattr(Cluster, "connected", lambda _: nullcontext())
-    with pytest.raises(InputError, match="127.0.0.1:8080: Ray Serve cannot listen there"):
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:8080: Ray Serve cannot listen there"):
         command.serve_on_cluster(ServeOptions(), "auto", ReplicaOptions(), print)
     assert serve.is_shut_down
 
@@ -112,10 +112,11 @@ class _BusyPort:
 class _Deploying:
     """``ray.serve`` in which an application never runs."""
 
-    RunTarget = SimpleNamespace
-
     def __init__(self) -> None:
         self.applications: dict[str, SimpleNamespace] = {}
+
+    def RunTarget(self, *_: object, **__: object) -> None:
+        return None
 
     def run_many(self, *_: object, **__: object) -> None:
         self.applications[APPLICATION] = SimpleNamespace(

@@ -11,7 +11,7 @@ from index.fakes import HashingEmbedder
 from resift.errors import InputError, StoreError
 from resift.evaluation.first_stage import FromIndex
 from resift.index.table.merging import Part
-from resift.index.table.sharded import ShardedSnapshot, ShardedView
+from resift.index.table.sharded import ShardedSnapshot
 from resift.index.table.snapshot import Scored, Snapshot, View
 from resift.search.index import Index
 from resift.search.options import MODES, Mode
@@ -35,11 +35,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         yield single, sharded
 
 
-@pytest.fixture(autouse=True)
-def same_spread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The spread is that of a sample, and fused scores depend on it."""
-    for view in (View, ShardedView):
-        monkeypatch.setattr(view, "spread", 0.1)
+def test_the_spread_of_cosines_is_that_of_one_index(pair: Pair) -> None:
+    single, sharded = (index.versions()[-1].vectors.spread for index in pair)
+    assert single == sharded != 0
 
 
 def opened(folder: Path, shards: int | None = None) -> Index:

@@ -60,7 +60,7 @@ def test_a_shard_whose_record_is_gone_is_named(corpus: Corpus) -> None:
     index.sync(corpus.docs)
     shard = corpus.versions.shard(1)
     shard.remove(shard.get(1))
-    with pytest.raises(StoreError, match="index/shards/001"):
+    with pytest.raises(StoreError, match="index: version 1 has lost shards/001: restore it"):
         index.sync(corpus.docs)
 
 

@@ -23,8 +23,8 @@ WRITE_AFTER_S = 5.0
 """Seconds of work that a killed job loses at most. A shorter job makes no folder."""
 
 FOLLOWS = {"texts": ("depth", "run")}
-"""In `job_identity`: only the texts of queries and candidates are read, so that another depth or run
-has others."""
+"""In `job_identity`: only the texts of queries and candidates are read, so another depth or run has
+others."""
 
 
 def parts_folder(output: Path) -> Path:

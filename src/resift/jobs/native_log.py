@@ -1,21 +1,23 @@
 """What Ray's native code writes to the stderr of this process."""
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _LEVEL = "RAY_BACKEND_LOG_LEVEL"
-_ABOUT_LEVEL = f"Set ray log level from environment variable {_LEVEL}".encode()
+_BELOW_FATAL = re.compile(rb"\[[\d ,:.-]+ [DIWE] \d+ \d+\] ")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Start Ray in this block so that its native code writes fatal errors only.
 
-    It writes one line before the level holds, about the level itself. What else is written to
-    stderr within the block comes at its end. Does nothing if the user has set another level.
+    It writes some lines before the level holds, one of them about the level itself: they are left
+    out. What else is written to stderr within the block comes at its end. Does nothing if the user
+    has set another level.
     """
     if os.environ.setdefault(_LEVEL, "fatal") != "fatal":
         yield
@@ -29,4 +31,4 @@ def quiet() -> Iterator[None]:
             sys.stderr.flush()
             os.dup2(stderr.fileno(), 2)
             held.seek(0)
-            stderr.writelines(line for line in held if _ABOUT_LEVEL not in line)
+            stderr.writelines(line for line in held if not _BELOW_FATAL.match(line))

@@ -6,7 +6,6 @@ version of a shard than the newest version of the whole does, so none loses what
 published.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,7 +24,10 @@ from resift.index.publish import (
     tries,
 )
 from resift.index.shards.layout import shard_name
+from resift.index.storage.errors import store_errors
+from resift.index.table.dataset import open_table
 from resift.index.table.store import Store
+from resift.index.table.vectors import spread
 from resift.index.versions.published import Damaged, Versions
 from resift.index.versions.record import VectorIndex, Version
 from resift.index.versions.shard_count import ShardCount
@@ -105,19 +107,33 @@ def _version_of(
             for number, shard in enumerate(shards)
             if shard
         ),
-        vectors=summarise([(shard.vectors, shard.passages) for shard in parts]),
+        vectors=summarise(
+            [(shard.vectors, shard.passages) for shard in parts], _spread(versions, shards)
+        ),
     )
 
 
-def summarise(shards: Sequence[tuple[VectorIndex, int]]) -> VectorIndex:
+def _spread(versions: Versions, shards: Sequence[Version | None]) -> float:
+    """The spread of cosines over the passages of all shards, as one index would have it."""
+    with store_errors(versions.location):
+        return spread(
+            [
+                open_table(
+                    versions.shard(number).location, patient=True, version=shard.table_version
+                )
+                for number, shard in enumerate(shards)
+                if shard
+            ]
+        )
+
+
+def summarise(shards: Sequence[tuple[VectorIndex, int]], spread: float = 0.0) -> VectorIndex:
     """Describe the search of all shards' vectors, given with the number of their passages.
 
-    An exact search has a recall of 1. The variances of shards are pooled by passages.
+    An exact search has a recall of 1. `spread` is that of all passages together.
     """
     total = sum(passages for _, passages in shards)
     indexes = [vectors for vectors, _ in shards if vectors.kind != "exact"]
-    spread_over = sum(passages for vectors, passages in shards if vectors.spread)
-    variance = sum(vectors.spread**2 * passages for vectors, passages in shards)
     return VectorIndex(
         kind=indexes[0].kind if indexes else "exact",
         rows=sum(vectors.rows for vectors in indexes),
@@ -125,7 +141,7 @@ def summarise(shards: Sequence[tuple[VectorIndex, int]]) -> VectorIndex:
         effort=max((vectors.effort for vectors in indexes), default=0),
         recall=min(1.0, sum(v.recall * passages for v, passages in shards) / total if total else 1),
         sample=sum(vectors.sample for vectors in indexes),
-        spread=math.sqrt(variance / spread_over) if spread_over else 0.0,
+        spread=spread,
     )
 
 
