@@ -19,7 +19,8 @@ HEAVY = (
 )  # fmt: skip
 
 ERRORS = """
-    ArtifactError BelowFloor CalibrationError ClusterError DatasetError EmbedderError HubError IndexBusy
+    ArtifactError BelowFloor CalibrationError ClusterError DatasetError EmbedderError
+    HubError IndexBusy
     IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError ModelNotFound
     NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError
     RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore
