@@ -32,8 +32,9 @@ def test_the_image_serves_at_its_port_and_may_write_to_its_folder_for_caches() -
 
 
 def test_the_lock_of_the_image_is_that_of_the_tests_and_is_whole() -> None:
-    pins = {name: _pins(ROOT / f"locks/{name}.txt") for name in ("serve", "dev")}
+    pins = {name: _pins(ROOT / f"locks/{name}.txt") for name in ("serve", "dev", "ray")}
     assert pins["serve"] and pins["serve"] <= pins["dev"]
+    assert pins["serve"] < pins["ray"] and "ray" in {name for name, _ in pins["ray"]}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = project["project"]["optional-dependencies"]
     wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["build"]]
@@ -104,6 +105,9 @@ def run_steps(folder: Path) -> Path:
         stages += name == "FROM"
         if stages > 1:
             return installed
+        if name == "ARG":
+            variable, _, value = entry.partition("=")
+            environment[variable] = value
         if name == "COPY":
             *sources, target = entry.split()
             for source in sources:
