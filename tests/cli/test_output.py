@@ -72,7 +72,7 @@ def test_a_sync_shows_documents_and_passages(
     with sync_progress() as show:
         wait_for(screen, r"indexing .* 0:00:0\d")  # listing: the amount is not known yet
         show(Progress(3, 1_204, 77, 2_500_000, 9_000_000, 0.25))
-        wait_for(screen, r"25% 3/1,204 documents, 77 passages, 2\.5 MB")
+        wait_for(screen, r"25% 3/1,204 documents, 77 passages \([\d,]+/s\), 2\.5 MB")
 
 
 @pytest.mark.parametrize("terminal", [False, True])

@@ -18,7 +18,7 @@ from resift.index.parsing.pool import ParserPool
 from resift.index.source_options import SourceOptions
 from resift.index.storage.client import open_bucket
 from resift.index.table.dataset import open_table
-from resift.index.versions.record import FORMAT
+from resift.index.versions.record import FORMAT, SHARDED_FORMAT
 from storage.conftest import Server
 from storage.corpus import Corpus
 from storage.faulty import Faults, FaultyProxy, Seen
@@ -244,7 +244,7 @@ def test_an_index_of_another_embedder_or_of_a_later_format_is_refused(corpus: Co
             refused()
         assert_one_line(raised.value)
     assert (corpus.newest(), corpus.rows()) == (newest, rows)
-    write_format(corpus, newest.number, FORMAT + 1)
+    write_format(corpus, newest.number, SHARDED_FORMAT + 1)
     for refused in (
         lambda: corpus.index().sync(corpus.docs),
         lambda: corpus.index().search("old", rerank=False),

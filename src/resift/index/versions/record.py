@@ -112,8 +112,9 @@ def read_record(body: bytes, number: int, uri: str) -> Version:
     return Version(**values)
 
 
-def check_format(number: int | None, uri: str, expected: int = FORMAT) -> None:
-    """Raise `IndexMismatch` unless `number` is the current format of what is read."""
+def check_format(number: int | None, uri: str, expected: int | None = None) -> None:
+    """Raise `IndexMismatch` unless `number` is the expected format, by default the current one."""
+    expected = FORMAT if expected is None else expected
     if number != expected:
         remedy = "update resift" if number and number > expected else "build a new index"
         raise IndexMismatch(f"{uri}: index format {number}, expected {expected}: {remedy}")
