@@ -267,6 +267,7 @@ def test_a_driver_that_is_killed_goes_on_from_what_is_committed(
             break
     driver.kill()
     driver.wait()
+    driver.stdout.close()
     index = open_index(tmp_path / "index")
     report = index.sync(str(documents), workers=workers)
     assert report.passages_resumed > 0
