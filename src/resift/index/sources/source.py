@@ -109,6 +109,11 @@ class Source:
         )
 
     @property
+    def is_local(self) -> bool:
+        """Whether it is a folder or a file of this machine."""
+        return self._location.bucket is None
+
+    @property
     def numbers_every_write(self) -> bool:
         """Whether each object has a version, also where the store keeps no old ones (GCS)."""
         return self._location.scheme == "gs"
