@@ -6,7 +6,8 @@ A discrete-event simulation (simpy) with three comparisons:
 
 serving: the library on this machine under Poisson arrivals at 1, 2, 4 and 8 tenths of what it can
 do, against simulated calls that arrive at the same moments and share one worker, batch by batch.
-Their service time is the mean time that the model ran in the measured calls.
+Their service time is the mean time that the model ran in the measured calls, and what a call
+alone does beside it: texts are cut into tokens on the cores that the model of another call uses.
 build: seconds of a sync of two sizes against simulated parsers, embedder, commits and publishing
 with the unit costs of the package.
 fleets: the p95 and the build time of plans of several sizes against simulated replicas that are
@@ -100,7 +101,7 @@ def serving() -> Iterator[Comparison]:
         runs: list[float] = []
         with reranker.watched(lambda batch, runs=runs: runs.append(batch.seconds)):  # type: ignore[misc]
             measured = _measured(reranker, lists[:requests], arrivals)
-        simulated = simulated_calls(arrivals, sum(runs) / requests, batches, alone - busy)
+        simulated = simulated_calls(arrivals, sum(runs) / requests + alone - busy, batches)
         for quantile, name in ((0.5, "p50"), (0.95, "p95")):
             yield Comparison(
                 f"serving, load {tenth / 10}: {name} in ms",

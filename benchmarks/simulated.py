@@ -63,10 +63,8 @@ class Replica:
                 call.done.succeed()
 
 
-def simulated_calls(
-    arrivals: Sequence[float], service: float, batches: int, outside: float
-) -> list[float]:
-    """Seconds of each call of one replica, and `outside` of it."""
+def simulated_calls(arrivals: Sequence[float], service: float, batches: int) -> list[float]:
+    """Seconds of each call of one replica."""
     env = simpy.Environment()
     replica = Replica(env, batches)
     seconds: list[float] = []
@@ -74,7 +72,7 @@ def simulated_calls(
     def call(at: float) -> Wait:
         yield env.timeout(at)
         yield replica.call(service)
-        seconds.append(env.now - at + outside)
+        seconds.append(env.now - at)
 
     calls = [env.process(call(at)) for at in arrivals]
     env.run(env.all_of(calls))

@@ -16,6 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ WORDS, SPREAD, VOCABULARY, COMMON, QUERY_WORDS = 40, 0.3, 50_000, 100, 6
 QUERIES, ROUNDS = 60, 5
 LINES_A_FILE = 1_000
 
+CHARACTERS = 600
+"""Of a text at most, so that each text is one passage."""
+
 
 def vocabulary() -> list[str]:
     """Words of the Python manual, the commonest first, and then compounds of them."""
@@ -51,7 +55,7 @@ def vocabulary() -> list[str]:
 
 
 def passages(count: int) -> Iterator[str]:
-    """Made-up passages of about 40 words, which are some 120 tokens."""
+    """Made-up passages of about 40 words, which are some 120 tokens; each is a text of its own."""
     words = np.array(vocabulary())
     rng = np.random.default_rng(5)
     share = 1 / (np.arange(VOCABULARY) + 2.7)
@@ -59,7 +63,7 @@ def passages(count: int) -> Iterator[str]:
     for _ in range(count):
         length = max(int(WORDS * rng.lognormal(-(SPREAD**2) / 2, SPREAD)), 8)
         drawn = np.minimum(np.searchsorted(bounds, rng.random(length)), VOCABULARY - 1)
-        yield " ".join(words[drawn])
+        yield " ".join(words[drawn])[:CHARACTERS]
 
 
 def tokens(count: int = 300) -> float:
@@ -119,7 +123,7 @@ def build(count: int, folder: Path) -> tuple[Index, dict[str, float]]:
     docs.mkdir(parents=True)
     lines = passages(count)
     for number in range(-(-count // LINES_A_FILE)):
-        rows = [json.dumps({"text": text}) for text, _ in zip(lines, range(LINES_A_FILE))]  # noqa: B905
+        rows = [json.dumps({"text": text}) for text in islice(lines, LINES_A_FILE)]
         (docs / f"{number:05d}.jsonl").write_text("\n".join(rows) + "\n")
     clock = Clocked()
     for name, part in {"index_terms": "terms", "index_vectors": "graph"}.items():
@@ -191,7 +195,7 @@ def main() -> None:
         print(json.dumps(figures | sizes(index, int(figures["passages"]))))
         return
     embedder = RandomEmbedder()
-    asked = queries([text for text, _ in zip(passages(QUERIES), range(QUERIES))])  # noqa: B905
+    asked = queries([*passages(QUERIES)])
     settings = Settings(threads=1, cache_mb=0)
     index = Index(str(folder / "index"), settings=settings, embedder=embedder, reranker=Reranker())
     figures = search(index, asked)

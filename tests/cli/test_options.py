@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from resift.cli.app import app
 
@@ -62,3 +63,15 @@ def test_an_option_means_the_same_to_all_servers(name: str) -> None:
         if option_name == name and verb in SERVERS
     ]
     assert len(meanings) == len(SERVERS) and len(set(meanings)) == 1 and meanings[0][1]
+
+
+def test_help_says_every_default_that_a_text_names() -> None:
+    named = 0
+    for verb, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        texts = [getattr(parameter, "help", None) or "" for parameter in command.params]
+        defaults = [text.partition("[default: ")[2].rstrip("]") for text in texts]
+        defaults = [default for default in defaults if default]
+        printed = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "300"}).output
+        assert [default for default in defaults if f"[default: {default}" not in printed] == []
+        named += len(defaults)
+    assert named >= 20

@@ -60,11 +60,11 @@ def test_prices_are_printed_changed_and_used(resift: Resift, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--passages", "0", "--qps", "5"), "--passages 0.0: expected a whole number from 1"),
+        (("--passages", "0", "--qps", "5"), "--passages 0: expected a whole number from 1"),
         (("--passages", "1e30", "--qps", "5"), "--passages 1e+30: expected a whole number"),
         (("--passages", "nan", "--qps", "5"), "--passages nan: expected a whole number"),
         (("--passages", "1e6", "--qps", "inf"), "--qps inf: expected a number from"),
-        ((*SMALL[1:], "--p95-ms", "-3"), "--p95-ms -3.0: expected a number from 1"),
+        ((*SMALL[1:], "--p95-ms", "-3"), "--p95-ms -3: expected a number from 1"),
         ((*SMALL[1:], "--p95-ms", "5"), "--p95-ms 5: expected at least"),
         ((*SMALL[1:], "--depth", "0"), "--depth 0: expected a whole number from 1"),
         ((*SMALL[1:], "--prices", "none.toml"), "none.toml: cannot be read"),
@@ -74,6 +74,18 @@ def test_prices_are_printed_changed_and_used(resift: Resift, tmp_path: Path) -> 
 )
 def test_wrong_input_is_one_line(resift: Resift, arguments: tuple[str, ...], message: str) -> None:
     assert message in resift("plan", *arguments).error
+
+
+@pytest.mark.parametrize("typed", ["1000000", "1,000,000", "1e6", "1000000.0"])
+def test_a_number_may_be_written_in_several_ways(resift: Resift, typed: str) -> None:
+    lines = resift("plan", "--passages", typed, "--qps", "5").out.splitlines()
+    assert lines[0].startswith("1,000,000 passages of 90 words, 5 queries/s, depth 30, ")
+
+
+@pytest.mark.parametrize("typed", ["1,5", "1,00,000", "x", ""])
+def test_what_is_no_number_is_a_wrong_usage(resift: Resift, typed: str) -> None:
+    done = resift("plan", "--passages", typed, "--qps", "5")
+    assert done.code == 2 and f"{typed!r}: expected a number" in " ".join(done.err.split())
 
 
 def test_without_passages_and_qps_the_usage_is_wrong(resift: Resift) -> None:

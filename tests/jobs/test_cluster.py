@@ -9,7 +9,7 @@ import pytest
 
 from resift.errors import ClusterError
 from resift.jobs import cluster
-from resift.jobs.cluster import connected
+from resift.jobs.cluster import Cluster, connected
 
 exceptions = pytest.importorskip("ray.exceptions")
 
@@ -55,6 +55,20 @@ def test_a_token_that_is_refused_is_named_with_its_variables(
     assert message.startswith(f"{address}: the Ray cluster has a token")
     assert "RAY_AUTH_MODE=token" in message and "RAY_AUTH_TOKEN_PATH" in message
     assert "\n" not in message and "start one" not in message
+
+
+@pytest.mark.parametrize(
+    ("gpus", "room"), [(0.0, 4), (0.1, 4), (0.25, 4), (0.3, 3), (0.5, 2), (1.0, 1), (2.0, 0)]
+)
+def test_parts_of_a_gpu_are_counted_as_they_are_meant(gpus: float, room: int) -> None:
+    node = {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+    ray = SimpleNamespace(nodes=lambda: [node, {**node, "Alive": False}])
+    assert Cluster("auto", worker_gpus=gpus)._room(ray) == room
+
+
+def test_a_tenth_of_a_gpu_has_room_for_ten() -> None:
+    ray = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": {"CPU": 64, "GPU": 1.0}}])
+    assert Cluster("auto", worker_gpus=0.1)._room(ray) == 10
 
 
 def test_other_failures_to_connect_do_not_name_a_token(

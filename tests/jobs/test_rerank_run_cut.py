@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from resift import Document
 from resift.evaluation.rerank_run import RerankJob
 from resift.evaluation.trec import RunEntry
-from resift.jobs.rerank_run import Size, _parts, _size, cut, part_limit
+from resift.jobs.parts import cut
+from resift.jobs.rerank_run import Size, _parts, _size, part_limit
 
 COUNTS = st.integers(0, 50)
 SIZES = st.lists(st.builds(Size, COUNTS, COUNTS, st.just(1)), max_size=40)

@@ -297,6 +297,7 @@ def test_a_cluster_that_is_not_there_or_has_no_room_is_named(
         index.sync(
             str(documents), workers=RayWorkers(Cluster(workers.cluster.address, worker_cpus=64))
         )
+    assert not (tmp_path / "index").exists(), "the sync stopped before it made a table"
     for wrong in (
         {"address": ""},
         {"workers": 0},
@@ -328,8 +329,7 @@ def test_an_index_of_shards_is_built_by_workers_too(tmp_path: Path, workers: Ray
         for name in ("local", "remote")
     ]
     indexes[0].sync(str(documents))
-    with workers:
-        report = indexes[1].sync(str(documents), workers=workers)
+    report = indexes[1].sync(str(documents), workers=workers)
     assert not ray.is_initialized()
     assert (report.added, len(indexes[1].versions()[0].shards)) == (20, 3)
     assert results(indexes[0]) == results(indexes[1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planning.tables import costs_with, plan_of
+from planning.tables import FILE, costs_with, plan_of
 from resift.errors import InputError
 from resift.planning.costs import read_costs
 from resift.planning.demand import Demand
@@ -95,8 +95,15 @@ def test_a_build_without_workers_takes_about_a_day() -> None:
     assert 20 < _sum(plan_of(**LARGE), "build", "hours") <= 24.5
 
 
+def test_targets_that_were_left_out_are_told_as_they_were_used() -> None:
+    plan = plan_of(**LARGE)
+    assert plan.targets.changes == 1e6
+    assert plan.targets.workers == next(row.cores for row in plan.rows if row.stage == "build")
+    assert plan_of(**LARGE, changes=0, workers=3).targets == Targets(**LARGE, changes=0, workers=3)
+
+
 def test_more_machines_than_shards_do_not_publish_sooner() -> None:
-    demand = Demand(Targets(passages=2e6, qps=1), read_costs())
+    demand = Demand(Targets(passages=2e6, qps=1), read_costs(FILE))
     index = demand.build_steps(2e6)[-1]
     assert index.by_shard
     assert index.hours(32, 16, 2) == index.hours(3200, 16, 2) == index.hours(16, 16, 2) / 2
@@ -107,9 +114,9 @@ def test_changes_and_syncs_cost_by_what_they_touch() -> None:
                             for changes, syncs in ((0, 1), (1e6, 1), (1e6, 24)))  # fmt: skip
     assert _sum(never, "sync", "dollars") == 0
     assert 0 < _sum(daily, "sync", "dollars") < _sum(hourly, "sync", "dollars")
-    demand = Demand(Targets(**LARGE, changes=10), read_costs())
+    demand = Demand(Targets(**LARGE, changes=10), read_costs(FILE))
     assert demand.shards_a_sync == pytest.approx(1.0, rel=0.01)
-    demand = Demand(Targets(**LARGE, changes=1e9), read_costs())
+    demand = Demand(Targets(**LARGE, changes=1e9), read_costs(FILE))
     assert demand.shards_a_sync == pytest.approx(1000)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from planning.tables import costs_with, document
+from planning.tables import FILE, costs_with, document
 from resift.errors import InputError
 from resift.planning.costs import NAMES, read_costs, rounded
 from resift.planning.prices import bundled_prices, read_prices
@@ -17,12 +17,13 @@ def test_the_files_of_the_package_are_valid() -> None:
 
 
 def test_between_points_a_cost_is_measured_and_beyond_them_extrapolated() -> None:
-    costs = read_costs()
+    costs = read_costs(FILE)
     inside, beyond = costs.estimate("pair_ms", 75), costs.estimate("pair_ms", 400)
     assert inside.is_measured and not beyond.is_measured
     assert costs.value("pair_ms", 50) < inside.value < costs.value("pair_ms", 100)
     assert beyond.value > 2 * costs.value("pair_ms", 150)
     assert beyond.source.endswith("from 150 tokens")
+    assert costs.estimate("pair_ms", 20).source.endswith("from 50 tokens")
 
 
 def test_a_cost_that_seems_to_fall_with_size_is_not_taken_to_fall_further(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from resift.jobs.serve_forward import ForwardCounts
+from resift.jobs.serve_metrics import IngressMetrics
 from resift.serve.app import create_app
 from resift.serve.gate import MCP_PATH, OPEN_PATHS
 from resift.serve.options import PORT, ServeOptions
@@ -24,7 +26,7 @@ HERE = f"http://127.0.0.1:{PORT}"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 BLOCKS = [(match[1], match[2]) for match in BLOCK.finditer(PAGE)]
 PROSE = BLOCK.sub("", PAGE)
-FOLDERS = ("/var/",)
+FOLDERS = ("/tmp/", "/var/")
 """Absolute paths in the page that are folders, not paths of the server."""
 
 
@@ -159,8 +161,10 @@ def test_variables_and_metrics_exist(server: str, caplog: pytest.LogCaptureFixtu
     Settings.load(dict.fromkeys(variables, "512"))
     assert variables and caplog.messages == []
     metrics = httpx2.get(f"{server}/metrics").text
+    metrics += IngressMetrics().exposition(ForwardCounts())
     named = set(re.findall(r"\bresift_[a-z_]+\b", PAGE))
-    assert named and {name for name in named if f"\n{name} " not in metrics} == set()
+    types = {f"\n# TYPE {name} " for name in named}
+    assert types and {line for line in types if line not in f"\n{metrics}"} == set()
 
 
 def test_files_that_are_named_without_a_link_exist() -> None:

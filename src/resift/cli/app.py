@@ -35,8 +35,14 @@ _NAMES = {"uri", "source", "folder", "checkpoint", "base", "embedder", "name", "
 class Verb(TyperCommand):
     """A typer command that refuses an empty name, such as the value of an unset shell variable.
 
-    `Path("")` would be the current folder.
+    `Path("")` would be the current folder. Brackets in help are text, not markup of rich.
     """
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        for parameter in self.params:
+            if text := getattr(parameter, "help", None):
+                parameter.help = text.replace("[", r"\[")  # type: ignore[attr-defined]
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Raise `InputError` for an empty name; otherwise parse as typer does."""

@@ -1,7 +1,7 @@
 """``resift index``: sync a folder or bucket of documents into an index."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -140,9 +140,7 @@ def index(
         )
         _print_plan(plan, as_json, list_skipped)
         return
-    with _told_to_go_on(), sync_progress() as show, _workers_of(cluster) as ray_workers:
-        if ray_workers is not None and _is_new(target):
-            ray_workers.connect()  # a cluster that cannot be reached leaves no new folder behind
+    with _told_to_go_on(), sync_progress() as show:
         report = target.sync(
             source,
             show,
@@ -150,7 +148,7 @@ def index(
             token_states=token_states,
             allow_unsafe=unsafe_store,
             allow_deletes=allow_deletes,
-            workers=ray_workers,
+            workers=_workers_of(cluster),
         )
     _print_report(target, report, as_json, list_skipped)
 
@@ -165,20 +163,10 @@ def _told_to_go_on() -> Iterator[None]:
         raise
 
 
-def _is_new(target: "Index") -> bool:
-    from resift.errors import IndexNotFound
-
-    try:
-        target.versions()
-    except IndexNotFound:
-        return True
-    return False
-
-
-def _workers_of(cluster: "Cluster | None") -> AbstractContextManager["RayWorkers | None"]:
+def _workers_of(cluster: "Cluster | None") -> "RayWorkers | None":
     """The workers of a cluster, which do the sync."""
     if cluster is None:
-        return nullcontext()
+        return None
     from resift.jobs.sync import RayWorkers
 
     return RayWorkers(cluster)

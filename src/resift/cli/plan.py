@@ -1,13 +1,32 @@
 """``resift plan``: what an index of any size takes, from unit costs and prices."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from resift.cli.options import AsJson
 from resift.cli.output import print_json
 from resift.cli.plan_text import print_plan
+from resift.types import DEPTH
+
+_DIGIT_GROUPS = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d*)?")
+"""A number in whose whole part commas divide thousands."""
+
+
+def _number(typed: object) -> float:
+    """Read 1000000, 1,000,000 or 1e6, or a default; whole numbers are int."""
+    text = str(typed)
+    try:
+        value = float(text.replace(",", "") if _DIGIT_GROUPS.fullmatch(text) else text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: expected a number, such as 1e6 or 1,000,000") from None
+    return int(value) if value.is_integer() and abs(value) < 1e18 else value
+
+
+def _numeric(help: str) -> Any:
+    return typer.Option(parser=_number, metavar="NUMBER", help=help)
 
 
 def _show_prices(show: bool) -> None:
@@ -19,22 +38,18 @@ def _show_prices(show: bool) -> None:
 
 
 def plan(
-    passages: Annotated[float, typer.Option(help="Passages of the index, such as 1e9.")],
-    qps: Annotated[float, typer.Option(help="Queries a second.")],
-    depth: Annotated[
-        int | None, typer.Option(help="Candidates that are reranked.  [default: 100]")
-    ] = None,
-    p95_ms: Annotated[float, typer.Option(help="95th percentile of a search, in ms.")] = 500.0,
-    words: Annotated[float, typer.Option(help="Words of a passage.")] = 90.0,
+    passages: Annotated[float, _numeric("Passages of the index, such as 1e9.")],
+    qps: Annotated[float, _numeric("Queries a second.")],
+    depth: Annotated[int, typer.Option(help="Candidates that are reranked.")] = DEPTH,
+    p95_ms: Annotated[float, _numeric("95th percentile of a search, in ms.")] = 500,
+    words: Annotated[float, _numeric("Words of a passage.")] = 90,
     changes: Annotated[
         float | None,
-        typer.Option(help="Passages that change a day.  [default: a thousandth of all]"),
+        _numeric("Passages that change a day.  [default: a thousandth of all]"),
     ] = None,
-    syncs: Annotated[float, typer.Option(help="Syncs a day.")] = 1.0,
+    syncs: Annotated[float, _numeric("Syncs a day.")] = 1,
     copies: Annotated[int, typer.Option(help="Machines that serve each passage, at least.")] = 2,
-    shard_passages: Annotated[
-        float, typer.Option(help="Passages of a shard, at most.")
-    ] = 1_000_000,
+    shard_passages: Annotated[float, _numeric("Passages of a shard, at most.")] = 1_000_000,
     workers: Annotated[
         int | None,
         typer.Option(help="Cores that build the index.  [default: as many as take a day]"),
@@ -64,12 +79,11 @@ def plan(
     from resift.planning.plan import make_plan
     from resift.planning.prices import read_prices
     from resift.planning.targets import Targets
-    from resift.types import DEPTH
 
     targets = Targets(
         passages=passages,
         qps=qps,
-        depth=DEPTH if depth is None else depth,
+        depth=depth,
         p95_ms=p95_ms,
         words=words,
         changes=changes,

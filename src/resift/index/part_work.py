@@ -41,12 +41,24 @@ class PartJob:
 class Workers(Protocol):
     """Other processes that do the parts of a sync, such as `resift.jobs.sync.RayWorkers`."""
 
+    def connected(self) -> AbstractContextManager[object]:
+        """A connection to the workers, which all calls of `write` in the ``with`` statement use.
+
+        A sync that has something to write enters it before it makes or changes anything.
+        """
+        ...
+
     def write(self, job: Any, models: Any, items: Any) -> Iterator[Any]:
         """Process all `SourceObject` of a `PartJob`, in parts of any size; yield each `PartResult`.
 
         `models` are those of the calling process; workers open theirs by `Models.elsewhere`.
         """
         ...
+
+
+def connected_for(workers: Workers | None) -> AbstractContextManager[object]:
+    """Their connection; nothing without workers."""
+    return nullcontext() if workers is None else workers.connected()
 
 
 @dataclass

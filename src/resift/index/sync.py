@@ -19,7 +19,7 @@ from resift.index.embed import Embedder, Models
 from resift.index.manifest import Entry, attempt_after, latest_attempts, new_attempt
 from resift.index.parsing.formats import may_exceed, optional_parsers, parsing_fingerprint
 from resift.index.parsing.options import NO_LIMITS, ParseLimits
-from resift.index.part_work import PartJob, Workers
+from resift.index.part_work import PartJob, Workers, connected_for
 from resift.index.parts import PartCommitter
 from resift.index.publish import SyncDelta, publish, refuse_shard, undone_versions
 from resift.index.report import SyncReport, make_report
@@ -72,9 +72,10 @@ def sync(
         return make_report(started, comparison, None, before)
     if not consent.unsafe:
         refuse_unsafe(versions.location)
-    store = Store.open(versions.location, models.embedder, models.analyser)
-    changes = Changes(source, versions, comparison, store, attempt)
-    run = write_changes(changes, models, progress, workers)
+    with connected_for(workers):
+        store = Store.open(versions.location, models.embedder, models.analyser)
+        changes = Changes(source, versions, comparison, store, attempt)
+        run = write_changes(changes, models, progress, workers)
     if not consent.deletes:
         check_emptied(comparison, run)
     version = publish(store, versions, models.embedder, sync_delta(comparison, run))

@@ -170,7 +170,7 @@ class Cluster:
                 continue
             has = node["Resources"]
             room = has.get("CPU", 0.0) // self.worker_cpus
-            if self.worker_gpus:
-                room = min(room, has.get("GPU", 0.0) // self.worker_gpus)
+            if self.worker_gpus:  # by rounded quotients: 1 // 0.1 is 9
+                room = min(room, round(has.get("GPU", 0.0) / self.worker_gpus, 6) // 1)
             total += int(room)
         return total

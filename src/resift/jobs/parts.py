@@ -94,6 +94,21 @@ class Parts(Generic[P, R]):
         missing += waiting.values()
 
 
+def cut(sizes: Sequence[tuple[float, ...]], limit: tuple[float, ...]) -> list[range]:
+    """Cut positions into ranges, in order; a range exceeds the limit only by a single item.
+
+    Sizes and limit have the same quantities, such as bytes and objects.
+    """
+    ranges: list[range] = []
+    begin, total = 0, (0.0,) * len(limit)
+    for index, size in enumerate(sizes):
+        total = tuple(map(sum, zip(total, size, strict=True)))
+        if index > begin and any(value > most for value, most in zip(total, limit, strict=True)):
+            ranges.append(range(begin, index))
+            begin, total = index, size
+    return [*ranges, range(begin, len(sizes))] if sizes else []
+
+
 def refuse_client_server(cluster: Cluster) -> None:
     """Raise `InputError` for the address of Ray's client server, where Ray Data does not work."""
     if cluster.address.startswith("ray://"):
@@ -147,11 +162,7 @@ def _mapped(
     ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]
 ) -> Iterator[tuple[int, bytes]]:
     """Yield (number, pickled result) of the parts whose workers survived."""
-    with warnings.catch_warnings():
-        # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
-        # argument that prevents this, and has no other; its own defaults are deprecated too.
-        warnings.simplefilter("ignore")
-        dataset = _dataset(ray, cluster, parts, job)
+    dataset = _dataset(ray, cluster, parts, job)
     for row in dataset.iter_rows():
         yield int(row["number"]), row["result"]
 
@@ -159,19 +170,23 @@ def _mapped(
 def _dataset(ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]) -> Any:
     """Ray's dataset of the results, which are made as it is read."""
     data = require("ray.data", "ray")
-    context = data.DataContext.get_current()
+    context = data.DataContext.get_current().copy()  # that of the caller stays as it is
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is reported
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     context.execution_options.preserve_order = job.in_order
     rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
     count = max(1, min(cluster.worker_count(ray), len(parts)))
-    return data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-        _Worker,
-        fn_constructor_args=(job.open_worker,),
-        batch_size=1,
-        batch_format="numpy",
-        compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
-        max_task_retries=_RETRIES,
-        **cluster.resources,
-    )
+    with data.DataContext.current(context), warnings.catch_warnings():
+        # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
+        # argument that prevents this, and has no other; its own defaults are deprecated too.
+        warnings.simplefilter("ignore")
+        return data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            _Worker,
+            fn_constructor_args=(job.open_worker,),
+            batch_size=1,
+            batch_format="numpy",
+            compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
+            max_task_retries=_RETRIES,
+            **cluster.resources,
+        )

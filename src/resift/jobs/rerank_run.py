@@ -16,7 +16,7 @@ from resift.evaluation.rerank_run import (
     rerank_queries,
 )
 from resift.jobs.cluster import Cluster
-from resift.jobs.parts import Parts
+from resift.jobs.parts import Parts, cut
 from resift.rerank.reranker import Reranker
 
 Queries = Sequence[RunQuery]
@@ -68,18 +68,6 @@ def rerank_on_cluster(
             wave_sizes = [sizes[index] for index in wave]
             for results in parts.process(cluster, partial(_parts, job, names, wave_sizes)):
                 yield from results
-
-
-def cut(sizes: Sequence[Size], limit: Size) -> list[range]:
-    """Cut positions into ranges, in order; a range exceeds the limit only by a single item."""
-    ranges: list[range] = []
-    begin, total = 0, Size(0, 0, 0)
-    for index, size in enumerate(sizes):
-        total = Size(*map(sum, zip(total, size, strict=True)))
-        if index > begin and any(value > most for value, most in zip(total, limit, strict=True)):
-            ranges.append(range(begin, index))
-            begin, total = index, size
-    return [*ranges, range(begin, len(sizes))] if sizes else []
 
 
 def part_limit(sizes: Sequence[Size], workers: int) -> Size:

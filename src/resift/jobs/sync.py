@@ -6,10 +6,9 @@ driver that is killed loses everything, and a commit has no room for the problem
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Self
 
 from resift.errors import InputError, SourceError
 from resift.index.embed import Models, OpenModels
@@ -17,7 +16,7 @@ from resift.index.part_work import OpenPools, PartJob, lost_part, write_part
 from resift.index.parts import PartResult
 from resift.index.sources.listing import SourceObject
 from resift.jobs.cluster import Cluster
-from resift.jobs.parts import Parts, refuse_client_server
+from resift.jobs.parts import Parts, cut, refuse_client_server
 
 Items = Sequence[SourceObject]
 
@@ -28,35 +27,21 @@ _PARTS_A_WORKER = 4
 _MAX_PARSERS = 4
 
 
-@dataclass
+@dataclass(frozen=True)
 class RayWorkers:
-    """The workers of a Ray cluster, for `Index.sync`.
-
-    In a ``with`` statement `connect` or the first work connects to the cluster, or starts it, until
-    the end of the statement; otherwise each call of `write` does, and a sync calls it for each
-    shard.
-    """
+    """The workers of a Ray cluster, for `Index.sync`."""
 
     cluster: Cluster
-    _connection: ExitStack | None = field(default=None, init=False, repr=False)
 
-    def __enter__(self) -> Self:
-        refuse_client_server(self.cluster)
-        self._connection = ExitStack()
-        return self
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Connect to the cluster, or start it, for the time of the ``with`` statement.
 
-    def __exit__(self, *error: object) -> None:
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = None
-
-    def connect(self) -> None:
-        """Connect to the cluster for the rest of the ``with`` statement; nothing outside of one.
-
-        Raises `ClusterError` if it cannot be reached.
+        Raises `ClusterError` if it cannot be reached or has no room for a worker.
         """
-        if self._connection is not None:  # a connection that exists is used again
-            self._connection.enter_context(self.cluster.connected())
+        refuse_client_server(self.cluster)
+        with self.cluster.connected():
+            yield
 
     def write(self, job: PartJob, models: Models, items: Items) -> Iterator[PartResult]:
         """Process all items; yield the parts, mostly in order.
@@ -67,7 +52,6 @@ class RayWorkers:
             raise InputError("these models cannot be opened in other processes")
         if not items:
             return
-        self.connect()
         cpus = self.cluster.worker_cpus
         open_worker = partial(_open_writer, models.elsewhere(cpus), job, cpus)
         jobs: Parts[Items, PartResult] = Parts(open_worker, _split, lost_part)
@@ -86,18 +70,10 @@ def _open_writer(
 
 def _cut(items: Items, workers: int) -> list[Items]:
     """Cut the objects into parts of alike size, in order."""
-    limit = max(
-        1, min(_PART_BYTES, sum(item.size for item in items) // (_PARTS_A_WORKER * workers))
-    )
-    parts: list[list[SourceObject]] = []
-    part_size = limit
-    for item in items:
-        if part_size + item.size > limit or len(parts[-1]) >= _PART_OBJECTS:
-            parts.append([])
-            part_size = 0
-        parts[-1].append(item)
-        part_size += item.size
-    return list(parts)
+    share = sum(item.size for item in items) // (_PARTS_A_WORKER * workers)
+    limit = (max(1, min(_PART_BYTES, share)), _PART_OBJECTS)
+    parts = cut([(item.size, 1) for item in items], limit)
+    return [items[part.start : part.stop] for part in parts]
 
 
 def _split(items: Items) -> Sequence[Items]:

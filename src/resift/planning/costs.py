@@ -106,11 +106,12 @@ class Costs:
         if name == "speedup_2" and level != "value":
             level = "low" if level == "high" else "high"
         value, is_measured = cost.at(at, level)
-        last = cost.points[-1][0]
+        first, last = cost.points[0][0], cost.points[-1][0]
+        nearest = first if at < first else last
         what = f"{name} {rounded(value)} {cost.unit}"
         if is_measured:
             return Estimate(value, True, what)
-        return Estimate(value, False, f"{what}, from {last:,.0f} {cost.by}")
+        return Estimate(value, False, f"{what}, from {nearest:,.0f} {cost.by}")
 
     def value(self, name: str, at: float = 0.0) -> float:
         """The number alone."""

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from resift.errors import InputError
 from resift.planning.costs import Costs, Estimate
@@ -47,8 +47,9 @@ class Row:
 class Plan:
     """The rows of all stages, and what follows from them.
 
-    `build_dollars` are paid once, `month_dollars` each month; `range_dollars` are the least
-    and the most of a month with unit costs in their ranges, None where the dear end is too slow.
+    `targets` have the numbers that were used where none was given. `build_dollars` are paid once,
+    `month_dollars` each month; `range_dollars` are the least and the most of a month with unit
+    costs in their ranges, None where the dear end is too slow.
     """
 
     targets: Targets
@@ -66,6 +67,11 @@ class Plan:
 def make_plan(targets: Targets, costs: Costs, prices: Prices) -> Plan:
     """Plan for these targets. Raises `InputError` if they cannot be met, with what would help."""
     demand = Demand(targets, costs)
+    targets = replace(
+        targets,
+        changes=targets.changed_a_day,
+        workers=targets.workers or build_cores(demand),
+    )
     fleet = plan_fleet(targets, costs, prices, demand)
     rows = [
         *_build(targets, demand, prices),
@@ -121,7 +127,7 @@ def _row(stage: str, step: str, estimates: Sequence[Estimate], **figures: float)
 def _build(targets: Targets, demand: Demand, prices: Prices) -> list[Row]:
     """The first build, once. Its steps share the cores, one shard a machine at a time."""
     steps = demand.build_steps(targets.passages)
-    cores = targets.workers or build_cores(demand)
+    cores = targets.workers or 1
     memory = demand.of_index("build_mb").value / 1e3 * -(-cores // prices.cores)
     rows = [
         _row(

@@ -16,7 +16,7 @@ from resift.index.analysis.spec import AnalyserChoice
 from resift.index.diff import Diff, SourceComparison
 from resift.index.embed import Models
 from resift.index.manifest import Entry, new_attempt
-from resift.index.part_work import Workers
+from resift.index.part_work import Workers, connected_for
 from resift.index.publish import SyncDelta, publish, refuse_other_kind
 from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun
@@ -87,9 +87,10 @@ def sync_shards(
         return make_report(started, comparison, None, before)
     if not consent.unsafe:
         refuse_unsafe(versions.location)
-    whole = _open_whole(versions, before, models, shards)
-    work = _ShardWork(source, versions, comparison, models, whole, workers)
-    deltas = work.write(_changed_shards(versions, comparison, whole.count), progress)
+    with connected_for(workers):
+        whole = _open_whole(versions, before, models, shards)
+        work = _ShardWork(source, versions, comparison, models, whole, workers)
+        deltas = work.write(_changed_shards(versions, comparison, whole.count), progress)
     if not consent.deletes:
         check_emptied(comparison, work.run)
     changed = {
