@@ -4,7 +4,7 @@
 
 Made-up documents, ten rows of 40 words in a JSON Lines file each, are indexed in so many shards
 (once: FOLDER stores documents and index, and an interrupted build goes on). The words have the
-frequencies of natural text; a vector is that of its text and costs little. Then one row of one file
+frequencies of natural text; vectors are made up too and cost little. Then one row of one file
 is changed and synced, in a process of its own whose peak memory is measured, without its parsers'
 processes. Last line of stdout: JSON.
 """
@@ -28,9 +28,10 @@ DIM, LATENT, CENTRES, NOISE = 384, 32, 500, 0.05
 
 
 class MadeUpEmbedder:
-    """Vectors that depend on the text only, in clusters that lie in few dimensions.
+    """Vectors of texts, with noise that differs from batch to batch.
 
-    So do real ones: nearest neighbours of random points in 384 dimensions are no task at all.
+    They are in clusters that lie in few dimensions, as real ones are: nearest neighbours of random
+    points in 384 dimensions are no task at all.
     """
 
     name = fingerprint = "made-up"

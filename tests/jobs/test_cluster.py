@@ -1,7 +1,9 @@
 """A cluster that refuses this process is told apart from one that nobody runs."""
 
 import socket
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,11 +16,35 @@ from resift.jobs.cluster import Cluster, connected
 exceptions = pytest.importorskip("ray.exceptions")
 
 
+SETTINGS = b"\0\0\0\4\0\0\0\0\0"
+"""The first frame of a server with HTTP/2."""
+
+
+@contextmanager
+def _listening(answer: bytes) -> Iterator[str]:
+    """Where somebody listens who answers each caller so; with nothing, the line stays open."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with ExitStack() as callers, suppress(OSError):
+                while True:
+                    caller = callers.enter_context(listener.accept()[0])
+                    caller.sendall(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield f"127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+            thread.join()
+
+
 @pytest.fixture
 def address() -> Iterator[str]:
-    """Where somebody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    """Where a server of Ray seems to listen."""
+    with _listening(SETTINGS) as address:
+        yield address
 
 
 def _refuse(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -71,6 +97,22 @@ def test_a_tenth_of_a_gpu_has_room_for_ten() -> None:
     assert Cluster("auto", worker_gpus=0.1)._room(ray) == 10
 
 
+@pytest.mark.parametrize(
+    ("memory", "workers", "room", "reserved"),
+    [(0, None, 12, None), (3e9, None, 4, 3e9), (3e9, 2, 2, 3e9), (3e9, 9, 4, 3e9),
+     (8e9, None, 1, 8e9), (50e9, None, 1, 10e9)],
+)  # fmt: skip
+def test_workers_reserve_memory_as_far_as_a_node_has_it(
+    memory: float, workers: int | None, room: int, reserved: float | None
+) -> None:
+    sizes = [(8, 10e9), (4, 4e9), (0, 64e9)]
+    nodes = [{"Alive": True, "Resources": {"CPU": cpus, "memory": size}} for cpus, size in sizes]
+    ray = SimpleNamespace(nodes=lambda: nodes)
+    cluster = Cluster("auto", workers, worker_bytes=int(memory))
+    assert cluster.worker_count(ray) == room
+    assert cluster.reserved(ray).get("memory") == reserved
+
+
 def test_other_failures_to_connect_do_not_name_a_token(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,3 +121,29 @@ def test_other_failures_to_connect_do_not_name_a_token(
         with connected(address):
             pass
     assert "token" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not the port of a Ray cluster"),
+        (b"", r"no Ray cluster can be reached there \(.*timed out"),
+    ],
+)
+def test_a_port_of_another_program_is_named_and_not_waited_for(
+    answer: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would try to speak with it for many minutes, and say nothing."""
+    _refuse(monkeypatch, AssertionError("Ray was asked"))
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.2)
+    with _listening(answer) as address:
+        with pytest.raises(ClusterError, match=f"^{address}: {message}"), connected(address):
+            pass
+
+
+def test_a_cluster_with_tls_is_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    _refuse(monkeypatch, _failed("Version mismatch"))
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    with _listening(b"\x15\x03\x03") as address:
+        with pytest.raises(ClusterError, match="Failed to connect"), connected(address):
+            pass

@@ -167,6 +167,16 @@ def test_pods_are_users_without_rights_and_hold_keys_secrets_and_copies(
     assert memory["medium"] == "Memory"
 
 
+def test_kuberay_finds_ray_in_the_container_of_the_autoscaler(
+    service: dict[str, Any], pods: dict[str, dict[str, Any]]
+) -> None:
+    # It has the image of the head, and no variables of the containers here.
+    assert service["rayClusterConfig"]["enableInTreeAutoscaling"]
+    assert ("ENV", "PATH=/opt/resift/bin:$PATH") in deploy_files.instructions()
+    names = {entry["name"] for pod in pods.values() for entry in container(pod)["env"]}
+    assert "PATH" not in names
+
+
 def test_bodies_fit_the_object_store_and_pods_go_in_order(
     worker: dict[str, Any], pods: dict[str, dict[str, Any]]
 ) -> None:
@@ -190,6 +200,7 @@ def test_bodies_fit_the_object_store_and_pods_go_in_order(
         ({"index": [3]}, r"index=\[3\]: expected a list of names"),
         ({"replicas": "8:2"}, "replicas=8:2: expected"),
         ({"max_queue_tokens": "many"}, "max_queue_tokens='many': expected a whole number"),
+        ({"keys": ["/etc/resift/keys"]}, "keys=.*: expected the path of a file"),
         ({"replica_cpus": 1.5}, "replica_cpus=1.5: expected a whole number"),
     ],
 )

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +33,7 @@ from resift.evaluation.rerank_run import (
     reranked_lines,
 )
 from resift.jobs.cluster import Cluster
+from resift.jobs.parts import Parts
 from resift.jobs.rerank_run import _size, rerank_on_cluster
 
 pytest.importorskip("ray")
@@ -258,6 +259,29 @@ def test_a_node_that_is_lost_changes_nothing(
         results = list(_results(Cluster(ray_cluster.address), job, slow))
     assert not any(result.lost for result in results)
     assert _lines(job, results) == _undisturbed(job, here)
+
+
+def test_the_client_server_is_refused_before_anybody_is_asked(here: Reranker) -> None:
+    job = make_job(1)
+    with pytest.raises(InputError, match="Ray's client server"):
+        list(rerank_on_cluster(Cluster("ray://127.0.0.1:1"), job, job.known, here, OPTIONS))
+
+
+@pytest.mark.parametrize(("queries", "is_error"), [(2, False), (20, True)])
+def test_a_model_that_fails_for_every_query_of_many_is_an_error(
+    queries: int, is_error: bool, here: Reranker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the job would succeed, and the run would be the old one."""
+    job = make_job(queries)
+    failed = [QueryResult(name, problem="openvino: no", lost=True) for name in job.known]
+    monkeypatch.setattr(Parts, "process", lambda *_: iter([failed[:1], failed[1:]]))
+    monkeypatch.setattr(Cluster, "connected", lambda _: nullcontext())
+    results = rerank_on_cluster(Cluster("local"), job, job.known, here, OPTIONS)
+    if is_error:
+        with pytest.raises(ClusterError, match=r"^local: no query could be reranked: openvino"):
+            list(results)
+    else:
+        assert list(results) == failed
 
 
 def test_nothing_to_do_needs_no_cluster(here: Reranker) -> None:

@@ -32,6 +32,7 @@ KEY = "the-key-of-a-caller"
 QUERY = {"query": "who approves vacation"}
 TEXTS = list(DOCUMENTS.values())
 REPLICAS = ReplicaOptions(2, 2)
+EVENTS = ["first_stage", "ranking"]
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +169,19 @@ def test_an_agent_gets_the_answer_of_one_server(url: str, plain_url: str) -> Non
 
 
 def test_events_come_as_they_are_made(url: str) -> None:
+    many = QUERY | {"documents": ["vacation " * 300] * 40}
     body = QUERY | {"stream": True}
     key = {"authorization": f"Bearer {KEY}"}
-    with httpx2.stream("POST", f"{url}/v1/search", json=body, headers=key) as response:
-        parts = [part for part in response.iter_text() if part]
-    assert re.findall(r"^event: (\w+)", "".join(parts), re.M) == ["first_stage", "ranking"]
+    with load(f"{url}/v1/rank", many, 4, KEY) as loaded:  # so that the reranking waits for a while
+        loaded.wait_for(lambda seen: len(seen.responses) > 2)
+        with httpx2.stream(
+            "POST", f"{url}/v1/search", json=body, headers=key, timeout=60
+        ) as response:
+            parts = [(time.monotonic(), part) for part in response.iter_text() if part]
+    text = "".join(part for _, part in parts)
+    assert re.findall(r"^event: (\w+)", text, re.M) == EVENTS
+    came = [next(at for at, part in parts if f"event: {name}" in part) for name in EVENTS]
+    assert came[1] - came[0] > 0.003, "the first one was held back"
 
 
 def test_requests_keep_their_ids_and_say_which_replica_answered(url: str) -> None:
@@ -202,6 +211,19 @@ def test_probes_and_metrics_tell_of_every_replica(url: str) -> None:
     assert 'status="499"' not in text, "nobody has gone away"
 
 
+def test_a_replica_that_hangs_hides_no_other(url: str) -> None:
+    (hangs, process), (other, _) = replicas().items()
+    os.kill(process, signal.SIGSTOP)
+    try:
+        ready = httpx2.get(f"{url}/ready", timeout=30)
+        text = ask(url, "/metrics").text
+    finally:
+        os.kill(process, signal.SIGCONT)
+    assert ready.status_code == 200 and ready.json()["replicas"] == {other: []}
+    assert f'replica="{other}"' in text and f'replica="{hangs}"' not in text
+    assert "resift_ingress_requests_total" in text
+
+
 def test_replicas_report_the_tokens_that_wait(url: str, deployment: Deployment) -> None:
     from ray import serve
 
@@ -220,15 +242,28 @@ def test_replicas_report_the_tokens_that_wait(url: str, deployment: Deployment) 
 
 def test_a_caller_that_goes_away_stops_the_work(url: str) -> None:
     many = QUERY | {"documents": ["vacation " * 300] * 400}
-    with pytest.raises(httpx2.TimeoutException):
-        httpx2.post(
-            f"{url}/v1/rank", json=many, timeout=1, headers={"authorization": f"Bearer {KEY}"}
-        )
+    assert gone(url, "ingress") == []
+    for timeout in (1, *[0.5] * 5):
+        with pytest.raises(httpx2.TimeoutException):
+            httpx2.post(
+                f"{url}/v1/rank",
+                json=many,
+                timeout=timeout,
+                headers={"authorization": f"Bearer {KEY}"},
+            )
     start = time.monotonic()
     wait_until(lambda: series(url, "resift_queue_tokens") == [0, 0])
-    gone = r'resift_requests_total{dialect="native",path="/v1/rank",replica="\w+",status="499"}'
-    wait_until(lambda: re.search(gone, ask(url, "/metrics").text) is not None)
+    wait_until(lambda: sum(gone(url, "ingress")) == 6)
+    assert sum(gone(url, "replica")) >= 1
     assert time.monotonic() - start < 60
+    assert not re.search(r'ingress_requests_total{.*status="500"', ask(url, "/metrics").text)
+
+
+def gone(url: str, where: str) -> list[float]:
+    """How many callers have gone, as each ingress, or each replica, has counted them."""
+    name = {"ingress": "resift_ingress_requests_total", "replica": "resift_requests_total"}[where]
+    page = ask(url, "/metrics").text
+    return [float(count) for count in re.findall(rf'^{name}{{.*status="499"}} (\S+)$', page, re.M)]
 
 
 def test_a_new_version_is_taken_up_without_a_failed_request(
@@ -252,7 +287,7 @@ def new_replicas(responses: list[httpx2.Response], text: str) -> set[str]:
 
 def test_a_replica_that_is_killed_fails_no_request(url: str) -> None:
     before = replicas()
-    body = QUERY | {"documents": ["vacation " * 100] * 20}
+    body = QUERY | {"documents": ["vacation " * 300] * 20}  # each replica always has some
     with load(f"{url}/v1/rank", body, 8, KEY) as loaded:
         loaded.wait_for(lambda seen: len(seen.responses) > 16)
         name, process = next(iter(before.items()))
@@ -265,6 +300,26 @@ def test_a_replica_that_is_killed_fails_no_request(url: str) -> None:
     assert sum(series(url, "resift_ingress_lost_requests_total")) == 0
     answered = {entry.headers["x-replica"] for entry in loaded.responses}
     assert answered == {*before, *replicas()}
+
+
+@pytest.mark.long
+def test_without_any_replica_it_is_not_ready(url: str) -> None:
+    before = replicas()
+    for process in before.values():
+        os.kill(process, signal.SIGKILL)
+    seen: list[tuple[int, list[str]]] = []
+
+    def is_back() -> bool:
+        response = httpx2.get(f"{url}/ready", timeout=30)
+        seen.append((response.status_code, response.json()["waiting_for"]))
+        metrics = ask(url, "/metrics")
+        assert metrics.status_code == 200 and "resift_ingress_requests_total" in metrics.text
+        return response.status_code == 200 and not set(before) & set(replicas())
+
+    wait_until(is_back)
+    wait_until(lambda: len(replicas()) == 2)
+    assert (503, ["a replica"]) in seen
+    assert {status for status, _ in seen} == {200, 503}
 
 
 @pytest.mark.long

@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from cli.command import Resift
 from cli.conftest import resift as resift
 from resift.cli.app import app
-from resift.errors import InputError
+from resift.errors import ClusterError, InputError
+from resift.jobs import serve_owner
 from resift.jobs.cluster import Cluster
 from resift.jobs.serve_names import APPLICATION
 from resift.jobs.serve_options import ReplicaOptions
@@ -81,17 +82,99 @@ def test_a_command_that_cannot_listen_ends_the_serve_that_it_began(
     assert serve.is_shut_down
 
 
-def test_a_stop_during_the_deployment_deletes_what_was_deployed(
-    ray_serve: Any,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def deploying(ray_serve: Any, monkeypatch: pytest.MonkeyPatch) -> "_Deploying":
+    """A Ray Serve in which an application is deployed, and never runs."""
     serve = _Deploying()
     monkeypatch.setattr(command, "_serve", lambda: serve)
+    monkeypatch.setattr(serve_owner, "_store", lambda: serve)
+    return serve
+
+
+def test_a_stop_during_the_deployment_deletes_what_was_deployed(deploying: "_Deploying") -> None:
     deployment, stop = command.Deployment(ServeOptions()), threading.Event()
     stop.set()
     deployment.run(None, stop)
+    assert set(deploying.applications) == {APPLICATION}
     deployment.delete()
-    assert serve.applications == {}
+    assert deploying.applications == {}
+
+
+def test_a_command_that_is_replaced_while_it_starts_ends_and_deletes_nothing(
+    deploying: "_Deploying", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "POLL_S", 0.05)
+    first, second = (command.Deployment(ServeOptions()) for _ in range(2))
+    stop, stopped = threading.Event(), threading.Event()
+    stopped.set()
+    replaces = threading.Timer(0.2, second.run, (None, stopped))
+    replaces.start()
+    with pytest.raises(ClusterError, match="another command has deleted or replaced it before"):
+        first.run(None, stop)
+    replaces.join()
+    first.delete()
+    assert set(deploying.applications) == {APPLICATION}
+    second.delete()
+    assert deploying.applications == {}
+
+
+def test_a_command_whose_application_is_deleted_while_it_starts_ends(
+    deploying: "_Deploying", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "POLL_S", 0.05)
+    deletes = threading.Timer(0.2, deploying.delete, (APPLICATION,))
+    deletes.start()
+    with pytest.raises(ClusterError, match="another command has deleted or replaced it before"):
+        command.Deployment(ServeOptions()).run(None, threading.Event())
+
+
+def test_another_application_of_the_name_is_left_alone(deploying: "_Deploying") -> None:
+    deploying.run_many()
+    deploying.applications[APPLICATION].deployments = {"Other": None}
+    deployment = command.Deployment(ServeOptions())
+    with pytest.raises(InputError, match="another application of this name"):
+        deployment.run(None, threading.Event())
+    deployment.delete()
+    assert set(deploying.applications) == {APPLICATION}
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"),
+    [
+        ({"port": 1}, "--host 127.0.0.1 --port 8000 without --tls-cert"),
+        ({"host": "0.0.0.0", "port": 0}, "--host 127.0.0.1 --port 8000 without --tls-cert"),
+        ({"port": 8000, "tls": True}, "--host 127.0.0.1 --port 8000 without --tls-cert"),
+    ],
+)
+def test_a_serve_that_listens_in_another_way_is_refused(
+    ray_serve: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    certificate: tuple[Path, Path],
+    asked: dict[str, Any],
+    given: str,
+) -> None:
+    running = SimpleNamespace(host="127.0.0.1", port=8000, ssl_certfile=None, ssl_keyfile=None)
+    monkeypatch.setattr(command, "_running_http", lambda: running)
+    asked = dict(asked)
+    if asked.pop("tls", False):
+        asked |= {"tls_cert": certificate[0], "tls_key": certificate[1]}
+    with pytest.raises(InputError, match=rf"already, at 127\.0\.0\.1:8000; give {given}$"):
+        command.Deployment(ServeOptions(**asked)).open_port()
+
+
+def test_a_serve_with_a_certificate_is_not_announced_as_plain(
+    ray_serve: Any, monkeypatch: pytest.MonkeyPatch, certificate: tuple[Path, Path]
+) -> None:
+    cert, key = certificate
+    running = SimpleNamespace(
+        host="127.0.0.1", port=8000, ssl_certfile=str(cert), ssl_keyfile=str(key)
+    )
+    monkeypatch.setattr(command, "_running_http", lambda: running)
+    with pytest.raises(InputError, match=f"give .* --tls-cert {cert} --tls-key {key}"):
+        command.Deployment(ServeOptions(port=8000)).open_port()
+    joined = command.Deployment(ServeOptions(port=0, tls_cert=cert, tls_key=key))
+    joined.open_port()
+    assert "at https://127.0.0.1:8000;" in joined.line()
 
 
 class _BusyPort:
@@ -110,24 +193,33 @@ class _BusyPort:
 
 
 class _Deploying:
-    """``ray.serve`` in which an application never runs."""
+    """``ray.serve`` in which an application never runs, and the store of its cluster.
+
+    As in Ray, an application that is deployed again keeps the time of its first deployment.
+    """
 
     def __init__(self) -> None:
         self.applications: dict[str, SimpleNamespace] = {}
+        self.stored: dict[str, str] = {}
 
     def RunTarget(self, *_: object, **__: object) -> None:
         return None
 
     def run_many(self, *_: object, **__: object) -> None:
-        self.applications[APPLICATION] = SimpleNamespace(
-            status="DEPLOYING", last_deployed_time_s=1.0, deployments={}
-        )
+        first = SimpleNamespace(status="DEPLOYING", last_deployed_time_s=1.0, deployments={})
+        self.applications.setdefault(APPLICATION, first)
 
     def status(self) -> SimpleNamespace:
         return SimpleNamespace(applications=dict(self.applications))
 
     def delete(self, name: str) -> None:
         del self.applications[name]
+
+    def _internal_kv_get(self, key: str) -> str | None:
+        return self.stored.get(key)
+
+    def _internal_kv_put(self, key: str, value: str) -> None:
+        self.stored[key] = value
 
 
 @pytest.mark.long
@@ -172,6 +264,41 @@ def test_a_cluster_that_runs_stays_without_the_application(
         assert ray.available_resources()["CPU"] == 2
     finally:
         ray.shutdown()
+
+
+@pytest.mark.long
+def test_a_command_that_replaces_another_ends_it_and_takes_over_its_serve(
+    tmp_path: Path, ray_cluster: Any
+) -> None:
+    with started(tmp_path / "first", "--ray", ray_cluster.address) as first:
+        with started(tmp_path / "second", "--ray", ray_cluster.address) as second:
+            assert second.url == first.url
+            assert first.process.wait(30) == 0
+            assert "another command has deleted or replaced it" in first.log.read_text()
+            response = httpx2.post(f"{second.url}/v1/rank", json=DOCUMENTS)
+            assert response.json()["hits"][0]["index"] == 1
+            assert second.stop() == 0
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(f"{second.url}/health")
+
+
+@pytest.mark.long
+def test_a_command_ends_in_one_line_when_serve_is_shut_down(
+    tmp_path: Path, ray_cluster: Any
+) -> None:
+    with started(tmp_path / "log", "--ray", ray_cluster.address) as run:
+        import ray
+
+        ray.init(address=ray_cluster.address, log_to_driver=False)
+        try:
+            from ray import serve
+
+            serve.shutdown()
+        finally:
+            ray.shutdown()
+        assert run.process.wait(30) == 0
+        assert len(run.log.read_text().splitlines()) == 1
+        assert "another command has deleted or replaced it" in run.log.read_text()
 
 
 @pytest.fixture

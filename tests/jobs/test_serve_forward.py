@@ -152,6 +152,14 @@ def test_an_answer_that_breaks_off_is_not_begun_again() -> None:
     assert len(replicas.calls) == 1 and forwarder.counts == ForwardCounts(lost=1)
 
 
+def test_a_fault_in_the_middle_of_an_answer_is_no_lost_replica() -> None:
+    replicas = Replicas([[START, part(b"a", True)], Broken()], [[START, part(b"{}")]])
+    forwarder = forwarder_to(replicas)
+    with pytest.raises(Broken):
+        forward(forwarder)
+    assert len(replicas.calls) == 1 and forwarder.counts == ForwardCounts()
+
+
 @pytest.mark.parametrize(("error", "status"), [(Full(), 429), (Broken(), 500)])
 def test_other_errors_are_answered_and_not_tried_again(error: Exception, status: int) -> None:
     replicas = Replicas([error], [[START, part(b"{}")]])

@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,18 @@ import pytest
 from numpy.typing import NDArray
 
 from resift.errors import ClusterError, InputError, StoreError
+from resift.index.embed import Models
 from resift.index.report import SyncReport
 from resift.index.run import Progress
+from resift.index.shards import publication
+from resift.index.storage.location import Location
 from resift.index.table.snapshot import View
 from resift.jobs.cluster import Cluster
 from resift.jobs.sync import RayWorkers
 from resift.search.index import Index
 
 ray = pytest.importorskip("ray")
+DataContext = pytest.importorskip("ray.data").DataContext
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 WORDS = (Path(__file__).parent.parent / "texts.py").read_text(encoding="utf-8").split()
@@ -319,17 +324,63 @@ def test_reports_are_equal_for_the_odd_files_too(tmp_path: Path, workers: RayWor
         reports.append(open_index(tmp_path / name).sync(str(documents), workers=by))
     assert reports[0].skipped == reports[1].skipped
     assert reports[0].partly_read == reports[1].partly_read
+    assert DataContext.get_current().max_errored_blocks == 0, "the caller's own jobs stay as strict"
     shutil.rmtree(documents)
 
 
-def test_an_index_of_shards_is_built_by_workers_too(tmp_path: Path, workers: RayWorkers) -> None:
+def test_an_index_of_shards_is_built_by_workers_too(
+    tmp_path: Path, workers: RayWorkers, monkeypatch: pytest.MonkeyPatch
+) -> None:
     documents = make_documents(tmp_path / "documents", 20)
     indexes = [
         Index(tmp_path / name, embedder=Embedder(), reranker=NoReranker(), shards=3)
         for name in ("local", "remote")
     ]
     indexes[0].sync(str(documents))
-    report = indexes[1].sync(str(documents), workers=workers)
+    monkeypatch.delattr(publication, "publish")  # workers publish the shards
+    progress: list[Progress] = []
+    report = indexes[1].sync(str(documents), progress.append, workers=workers)
     assert not ray.is_initialized()
     assert (report.added, len(indexes[1].versions()[0].shards)) == (20, 3)
     assert results(indexes[0]) == results(indexes[1])
+    assert {each.total_objects for each in progress} == {20}
+    done = [each.done_objects for each in progress]
+    assert done == sorted(done)
+    assert (progress[-1].done_objects, progress[-1].work) == (20, 1.0)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Instead of a `ShardPublication`: kills the workers that publish it, the first few times."""
+
+    folder: str
+    deaths: int
+    number: int
+    whole: Location
+    passages: int = 1
+
+    def publish(self, embedder: Any) -> str:
+        died = len(list(Path(self.folder).iterdir()))
+        if died < self.deaths:
+            (Path(self.folder) / str(died)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        name: str = embedder.name
+        return name
+
+
+def open_models() -> AbstractContextManager[Models]:
+    return nullcontext(Models(Embedder()))
+
+
+def test_a_shard_whose_worker_dies_is_published_by_another(
+    tmp_path: Path, workers: RayWorkers
+) -> None:
+    models = Models(Embedder(), elsewhere=lambda threads: open_models)
+    whole = Location(None, str(tmp_path))
+    with workers.connected():
+        shards: Any = [Deadly(str(tmp_path), 1, number, whole) for number in (0, 1)]
+        published: dict[int, Any] = dict(workers.publish(shards, models))
+        assert published == {0: "hashed", 1: "hashed"}
+        shards = [Deadly(str(tmp_path), 99, 2, whole)]
+        with pytest.raises(ClusterError, match="/shards/002: not published"):
+            dict(workers.publish(shards, models))

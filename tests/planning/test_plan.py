@@ -83,6 +83,8 @@ def test_token_states_take_storage_and_save_reranking() -> None:
     assert _sum(states, "keep", "storage_gb") > 10 * _sum(plain, "keep", "storage_gb")
     assert states.fleet.query.rerank < plain.fleet.query.rerank / 3
     assert "token states" in {row.step for row in states.rows}
+    (keep,) = [row for row in states.rows if row.stage == "keep"]
+    assert any(source.startswith("state_bytes ") for source in keep.sources)
 
 
 def test_more_workers_build_sooner_for_the_same_money() -> None:
@@ -128,6 +130,7 @@ def test_figures_beyond_what_was_measured_are_called_extrapolated() -> None:
     assert basis("retrieve", **SMALL) == "measured"
     assert basis("embed", **SMALL) == "measured"
     assert basis("embed", **SMALL, words=150, p95_ms=2000) == "extrapolated"
+    assert basis("embed", **LARGE) == "extrapolated"  # the memory of a build
     assert basis("rerank", **LARGE) == "extrapolated"  # more than two threads
 
 
@@ -161,8 +164,39 @@ def test_a_p95_below_the_time_of_a_query_is_refused_with_what_helps() -> None:
     assert plan_of(passages=1e6, qps=5, depth=depth, p95_ms=90).fleet.p95_ms <= 90
     for word in ("token states", "early exit", "budget_ms"):
         assert word in message
-    least = float(re.search(r"at least (\d+)", message)[1])  # type: ignore[index]
-    plan_of(passages=1e6, qps=5, depth=100, p95_ms=1.05 * least)
+
+
+@pytest.mark.parametrize(("qps", "copies"), [(0.1, 2), (1.5, 2), (5, 2), (100, 3)])
+def test_the_least_p95_that_a_message_names_is_accepted(qps: float, copies: int) -> None:
+    targets: dict[str, Any] = {"passages": 1e6, "qps": qps, "copies": copies, "depth": 100}
+    with pytest.raises(InputError) as caught:
+        plan_of(**targets, p95_ms=90)
+    least = int(re.search(r"at least (\d+)", str(caught.value))[1])  # type: ignore[index]
+    assert least - 1 < plan_of(**targets, p95_ms=least).fleet.p95_ms <= least
+    with pytest.raises(InputError, match=f"at least {least}, "):
+        plan_of(**targets, p95_ms=least - 1)
+
+
+def test_any_number_of_passages_has_a_plan() -> None:
+    assert plan_of(passages=1_234_567, qps=5).targets.changes == pytest.approx(1_234.567)
+    assert plan_of(passages=1, qps=1e-6).month_dollars > 0
+    huge = plan_of(passages=1e15, qps=1, p95_ms=1e6)
+    assert huge.targets.workers == 1e7 and _sum(huge, "build", "hours") > 24
+
+
+def test_unit_costs_of_nothing_have_a_plan(tmp_path: Path) -> None:
+    costs = read_costs(FILE).costs
+    times = [name for name in costs if name.endswith("_ms")]
+    nothing = costs_with(tmp_path, **{
+        name: [[point[0], 0, 0, 0] for point in costs[name].points] for name in times
+    })  # fmt: skip
+    for targets in (SMALL, LARGE):
+        plan = plan_of(nothing, **targets)
+        assert plan.month_dollars == pytest.approx(
+            sum(row.dollars for row in plan.rows if row.stage != "build")
+        )
+        machines = _sum(plan, "serve", "cores") / 16
+        assert machines == pytest.approx(plan.fleet.total_machines)
 
 
 def test_a_shard_that_fits_no_machine_is_refused() -> None:

@@ -25,6 +25,13 @@ def test_the_variance_at_a_replica_tends_to_that_of_heavy_traffic() -> None:
     assert single.queue_variance == pytest.approx(single.queue**2, rel=0.05)
 
 
+@pytest.mark.parametrize("offered", [1e-9, 0.02, 0.025, 0.03, 0.035, 1.0])
+def test_delays_that_no_call_has_are_finite(offered: float) -> None:
+    rare = delay(100, offered / 200, 200.0)
+    assert 200 <= p95(200.0, 1.0, [rare]) < 210
+    assert all(math.isfinite(value) for value in (rare.queue, rare.queue_variance))
+
+
 @pytest.mark.parametrize(("servers", "load"), [(1, 1.0), (4, 1.2), (3000, 1.0)])
 def test_replicas_that_cannot_do_the_work_are_never_in_time(servers: int, load: float) -> None:
     assert p95(1.0, 0.0, [delay(servers, load * servers, 1.0)]) == math.inf

@@ -44,6 +44,14 @@ def test_the_low_end_of_costs_is_the_high_end_of_a_speedup(tmp_path: Path) -> No
     assert costs.at_level("high").value("speedup_2") == 1.2
 
 
+@pytest.mark.parametrize("at", [1, 50, 75, 150, 1_000, 100_000])
+def test_the_value_of_a_cost_is_between_its_ends_everywhere(tmp_path: Path, at: float) -> None:
+    points = [[50, 10.0, 8.0, 14.0], [150, 20.0, 19.9, 20.1]]
+    costs = costs_with(tmp_path, pair_ms=points)
+    low, high = costs.at_level("low"), costs.at_level("high")
+    assert low.value("pair_ms", at) <= costs.value("pair_ms", at) <= high.value("pair_ms", at)
+
+
 def _without(name: str) -> dict[str, Any]:
     values = document()
     del values["costs"][name]
@@ -57,6 +65,12 @@ def _with(**changed: Any) -> dict[str, Any]:
 def _cost(**changed: Any) -> dict[str, Any]:
     values = document()
     values["costs"]["pair_ms"] |= changed
+    return values
+
+
+def _tokens(number: float) -> dict[str, Any]:
+    values = document()
+    values["costs"]["passage_tokens"]["points"] = [[0, number, number, number]]
     return values
 
 
@@ -79,6 +93,7 @@ def _cost(**changed: Any) -> dict[str, Any]:
         (_cost(by="words"), "by 'words': expected tokens, passages, threads or null"),
         (_cost(beyond="up"), "expected line or last"),
         (_cost(unit2="x"), "did you mean unit?"),
+        (_tokens(0), "passage_tokens: points [[0, 0, 0, 0]]: expected more than 0"),
     ],
 )
 def test_each_kind_of_wrong_unit_costs_is_named(tmp_path: Path, values: Any, message: str) -> None:

@@ -223,9 +223,9 @@ def test_a_patient_store_outlasts_what_ends_an_impatient_one(
     with pytest.raises(Exception, match="503"):
         obstore.put(open_bucket(location), "a", b"x")
     assert len(proxy.seen) == 5
-    proxy.restart(Faults(slow_down_until=6))
+    proxy.restart(Faults(slow_down_until=12))
     obstore.put(open_bucket(location, patient=True), "a", b"x")
-    assert len(proxy.seen) == 7
+    assert len(proxy.seen) == 13
 
 
 def test_obstore_and_lance_retry_temporary_failures(proxy: FaultyProxy, bucket: str) -> None:

@@ -283,7 +283,7 @@ def test_a_store_that_is_up_again_is_seen_without_a_refresh(
     assert search(index).receipt.notes
     proxy.restart()
     assert search(index).receipt.notes  # asked again only after a while
-    monkeypatch.setattr("resift.index.table.snapshot.RELOAD_AFTER_S", 0.0)
+    monkeypatch.setattr("resift.index.table.base_snapshot.RELOAD_AFTER_S", 0.0)
     assert not search(index).receipt.notes
 
 

@@ -48,11 +48,17 @@ class Workers(Protocol):
         """
         ...
 
-    def write(self, job: Any, models: Any, items: Any) -> Iterator[Any]:
-        """Process all `SourceObject` of a `PartJob`, in parts of any size; yield each `PartResult`.
+    def write(self, tables: Any, models: Any) -> Iterator[tuple[int, Any]]:
+        """Process the objects of all tables, in parts of any size.
 
-        `models` are those of the calling process; workers open theirs by `Models.elsewhere`.
+        `tables` are pairs of a `PartJob` and its `SourceObject`s. Yields the table's position and a
+        `PartResult`, in order as far as that delays no other part. `models` are those of the
+        calling process; workers open theirs by `Models.elsewhere`.
         """
+        ...
+
+    def publish(self, shards: Any, models: Any) -> Iterator[tuple[int, Any]]:
+        """Do each `ShardPublication`, in any order; yield the shard's number and its `Version`."""
         ...
 
 

@@ -7,7 +7,7 @@ indexed. If another writer interferes, it starts again.
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -81,27 +81,68 @@ def publish(store: Store, versions: Versions, embedder: Embedder, delta: SyncDel
     )
 
 
-def rollback(store: Store, versions: Versions, number: int) -> Version:
-    """Publish an old version again, as the newest; raise `IndexNotFound` if it does not exist."""
+def rollback(store: Store, versions: Versions, number: int, least: int = 1) -> Version:
+    """Publish an old version again, as the newest; raise `IndexNotFound` if it does not exist.
+
+    `least` is the lowest number that it may get.
+    """
     refuse_shard(versions)
     old = versions.get(number)
     entries = versions.entries(old)
     versions.check_files_exist(old)
+
+    def restored(new_number: int) -> Version:
+        store.restore(old.table_version)
+        note = f"version {number} again"
+        return replace(old, number=new_number, note=note, **_table_state(store))
+
+    return _publish_anew(store, versions, restored, entries, least)
+
+
+def publish_empty(store: Store, versions: Versions, embedder: Embedder, least: int) -> Version:
+    """Publish a version without documents, as the newest; `least` is the lowest number it may get.
+
+    Raise `IndexBusy` if other writers interfere every time.
+    """
+
+    def emptied(new_number: int) -> Version:
+        contents = store.contents()
+        store.remove([*contents.whole, *contents.broken])
+        vectors = store.index(None, embedder)
+        if len(store):
+            raise Conflict(f"{store.uri}: rows were added while they were removed")
+        return Version(
+            number=new_number,
+            table=store.table,
+            embedder=embedder.name,
+            fingerprint=embedder.fingerprint,
+            passages=0,
+            documents=0,
+            vectors=vectors,
+            analyser=store.analyser,
+            **_table_state(store),
+        )
+
+    return _publish_anew(store, versions, emptied, {}, least)
+
+
+def _publish_anew(
+    store: Store,
+    versions: Versions,
+    change_table: Callable[[int], Version],
+    entries: Mapping[str, Entry],
+    least: int,
+) -> Version:
+    """Publish what `change_table` makes, for the number that it gets, whatever is published now."""
     with suppress(Damaged, IndexNotFound):  # this damage may be the reason for the rollback
         versions.newest()  # raises `IndexMismatch` if a newer resift wrote it
     for _ in tries():
         last = versions.numbers()[-1:]  # only its number: the version may be damaged
         store.refresh()
         try:
-            store.restore(old.table_version)
+            version = change_table(max(least, max(last, default=0) + 1))
         except Conflict:
             continue
-        version = replace(
-            old,
-            number=max(last, default=0) + 1,
-            note=f"version {number} again",
-            **_table_state(store),
-        )
         if versions.publish(version, entries):
             return version
     raise IndexBusy(f"{store.uri}: others wrote there {_TRIES} times: roll back again")

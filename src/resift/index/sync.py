@@ -9,7 +9,7 @@ A sync compares only entries below its source, so one index can hold several sou
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,22 +64,37 @@ def sync(
     """
     started = time.perf_counter()
     attempt = new_attempt()
-    comparison = compare_source(source, versions, models, source_options)
+    comparison = allowed_comparison(source, versions, models, source_options, consent)
     before = comparison.before
-    if not consent.deletes:
-        comparison.check_deletions()
     if before and comparison.is_published:
         return make_report(started, comparison, None, before)
-    if not consent.unsafe:
-        refuse_unsafe(versions.location)
     with connected_for(workers):
         store = Store.open(versions.location, models.embedder, models.analyser)
         changes = Changes(source, versions, comparison, store, attempt)
-        run = write_changes(changes, models, progress, workers)
+        ((_, run),) = write_all([changes], models, lambda: progress, workers)
     if not consent.deletes:
         check_emptied(comparison, run)
     version = publish(store, versions, models.embedder, sync_delta(comparison, run))
     return make_report(started, comparison, run, version)
+
+
+def allowed_comparison(
+    source: Source,
+    versions: Versions,
+    models: Models,
+    source_options: SourceOptions | None,
+    consent: SyncConsent,
+) -> SourceComparison:
+    """Compare the source with the newest version.
+
+    Raise as `compare_source` does, and `MassDeletion` or `UnsafeStore` for what is not allowed.
+    """
+    comparison = compare_source(source, versions, models, source_options)
+    if not consent.deletes:
+        comparison.check_deletions()
+    if not (consent.unsafe or comparison.is_published):
+        refuse_unsafe(versions.location)
+    return comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +112,74 @@ class Changes:
     earlier: Sequence[StoredVectors] = ()
 
 
-def write_changes(
-    changes: Changes,
+def write_all(
+    changes: Iterable[Changes],
     models: Models,
-    progress: ProgressCallback | None = None,
-    workers: Workers | None = None,
-) -> SyncRun[Any]:
-    """Read, embed and commit what has changed, here or in workers. Publishes nothing."""
-    source, comparison, store = changes.source, changes.comparison, changes.store
-    indexed = _indexed_entries(store, comparison)
-    diff = comparison.diff(indexed)  # an interrupted run may have written some of the changes
-    attempt = attempt_after(indexed.values(), changes.attempt)
-    earlier = (*undone_versions(changes.versions, comparison.before), *changes.earlier)
-    options, expected = comparison.source_options, comparison.expected
+    start: Callable[[], ProgressCallback | None],
+    workers: Workers | None,
+) -> Iterator[tuple[Changes, SyncRun[Any]]]:
+    """Read, embed and commit what has changed in each table, in this order. Publishes nothing.
+
+    This process writes one table after the other; workers write all at once. `start` begins the
+    progress of the next table.
+    """
     if workers is None:
-        writer = Writer(store, models, indexed, attempt, earlier)
-        run = SyncRun(writer, expected, diff, progress)
-        for read, parsed in read_objects(source, diff.to_read, options):
-            run.add(read, parsed)
-        writer.commit(run.report_progress)
-        return run
-    committer = PartCommitter(store, indexed, attempt)
-    parts_run = SyncRun(committer, expected, diff, progress)
-    job = PartJob(
-        changes.versions.location, store.table, source, options, expected, indexed, attempt, earlier
+        yield from ((each, _write_here(each, models, start())) for each in changes)
+    else:
+        changes = list(changes)
+        yield from zip(changes, _write_in_workers(changes, models, start, workers), strict=True)
+
+
+def _write_here(
+    changes: Changes, models: Models, progress: ProgressCallback | None
+) -> SyncRun[Writer]:
+    job = _part_job(changes)
+    writer = Writer(changes.store, models, dict(job.indexed), job.attempt, job.earlier)
+    run = SyncRun(writer, job.expected, changes.comparison.diff(job.indexed), progress)
+    for read, parsed in read_objects(job.source, run.diff.to_read, job.source_options):
+        run.add(read, parsed)
+    writer.commit(run.report_progress)
+    return run
+
+
+def _write_in_workers(
+    changes: Sequence[Changes],
+    models: Models,
+    start: Callable[[], ProgressCallback | None],
+    workers: Workers,
+) -> list[SyncRun[PartCommitter]]:
+    jobs = [_part_job(each) for each in changes]
+    runs = []
+    for each, job in zip(changes, jobs, strict=True):
+        committer = PartCommitter(each.store, dict(job.indexed), job.attempt)
+        diff = each.comparison.diff(job.indexed)
+        runs.append(SyncRun(committer, job.expected, diff, start()))
+    to_read = [(job, run.diff.to_read) for job, run in zip(jobs, runs, strict=True)]
+    last = 0
+    for number, part in workers.write(to_read, models):
+        if number != last:  # most often all of that table is written
+            runs[last].writer.commit(runs[last].report_progress)
+        runs[number].add_part(part)
+        last = number
+    for run in runs:
+        run.writer.commit(run.report_progress)
+    return runs
+
+
+def _part_job(changes: Changes) -> PartJob:
+    """What all parts of a table's changes have in common."""
+    comparison = changes.comparison
+    indexed = _indexed_entries(changes.store, comparison)
+    return PartJob(
+        location=changes.versions.location,
+        table=changes.store.table,
+        source=changes.source,
+        source_options=comparison.source_options,
+        expected=comparison.expected,
+        indexed=indexed,  # an interrupted run may have written some of the changes
+        attempt=attempt_after(indexed.values(), changes.attempt),
+        earlier=(*undone_versions(changes.versions, comparison.before), *changes.earlier),
     )
-    for part in workers.write(job, models, diff.to_read):
-        parts_run.add_part(part)
-    committer.commit(parts_run.report_progress)
-    return parts_run
 
 
 def check_emptied(comparison: SourceComparison, run: SyncRun[Any]) -> None:

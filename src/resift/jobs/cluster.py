@@ -5,7 +5,7 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,8 @@ from resift.jobs.native_log import quiet
 
 _HOST_PORT = re.compile(r"(ray://)?(?P<host>\[[^]]+\]|[^:/\s]+):(?P<port>\d{1,5})")
 _CONNECT_S = 10.0
+_HTTP2_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+_SETTINGS_FRAME = re.compile(rb".{3}\x04", re.DOTALL)
 _REFUSAL = re.compile("Unauthenticated|InvalidAuthToken|authentication token", re.IGNORECASE)
 
 LOCAL = "local"
@@ -93,18 +95,34 @@ def _refused(address: str, detail: str) -> ClusterError:
 
 
 def _check_answer(address: str) -> None:
-    """Raise `ClusterError` if nobody listens at a host and port: Ray tries for many minutes."""
+    """Raise `ClusterError` if no gRPC server is at a host and port: Ray tries for many minutes."""
     match = _HOST_PORT.fullmatch(address)
     if match is None:
         return
     host, port = match["host"].strip("[]"), int(match["port"])
     try:
-        socket.create_connection((host, port), _CONNECT_S).close()
+        with socket.create_connection((host, port), _CONNECT_S) as connection:
+            is_grpc = _has_tls() or _speaks_http2(connection)
     except OSError as error:
         raise ClusterError(
             f"{address}: no Ray cluster can be reached there ({reason(error)}): see ray status for "
             "the address, or use local"
         ) from error
+    if not is_grpc:
+        raise ClusterError(
+            f"{address}: is not the port of a Ray cluster: see ray status for the address, whose "
+            "port is 6379 unless somebody chose another, or use local"
+        )
+
+
+def _has_tls() -> bool:
+    return os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether a server begins as one of gRPC does. Raises `OSError`."""
+    connection.sendall(_HTTP2_HELLO)
+    return _SETTINGS_FRAME.match(connection.recv(9)) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +133,15 @@ class Cluster:
     node, ``ray://HOST:PORT`` of Ray's client server, or ``local`` for a cluster that is started on
     this machine and ends with the job. `workers` is the most workers at a time; None is as many as
     the cluster has room for when the job begins. A worker reserves `worker_cpus`, which are also
-    the threads of its models, and `worker_gpus`. Raises `InputError` for values that cannot be
-    meant.
+    the threads of its models, and `worker_gpus`; of `worker_bytes` of memory as much as one node
+    has. Raises `InputError` for values that cannot be meant.
     """
 
     address: str = "auto"
     workers: int | None = None
     worker_cpus: int = 1
     worker_gpus: float = 0.0
+    worker_bytes: int = 0
 
     def __post_init__(self) -> None:
         checked_address(self.address)
@@ -135,11 +154,13 @@ class Cluster:
                 f"worker_gpus={shown(self.worker_gpus)}: expected a number from 0 to 64"
             )
 
-    @property
-    def resources(self) -> dict[str, float]:
+    def reserved(self, ray: Any) -> dict[str, float]:
         """What a worker reserves, as Ray names it."""
-        return {"num_cpus": self.worker_cpus} | (
-            {"num_gpus": self.worker_gpus} if self.worker_gpus else {}
+        memory = self._worker_memory(self._fitting_nodes(ray))
+        return (
+            {"num_cpus": self.worker_cpus}
+            | ({"num_gpus": self.worker_gpus} if self.worker_gpus else {})
+            | ({"memory": memory} if memory else {})
         )
 
     @contextmanager
@@ -151,6 +172,8 @@ class Cluster:
 
     def worker_count(self, ray: Any) -> int:
         """How many workers run at a time."""
+        if self.worker_bytes and self.workers:
+            return min(self.workers, self._room(ray))
         return self.workers or self._room(ray)
 
     def _check_room(self, ray: Any) -> None:
@@ -164,13 +187,24 @@ class Cluster:
 
     def _room(self, ray: Any) -> int:
         """How many workers the nodes have room for."""
-        total = 0
+        nodes = self._fitting_nodes(ray)
+        memory = self._worker_memory(nodes)
+        if not memory:
+            return sum(room for room, _ in nodes)
+        return sum(min(room, int(node_memory // memory)) for room, node_memory in nodes)
+
+    def _fitting_nodes(self, ray: Any) -> list[tuple[int, float]]:
+        """Of each node with enough CPUs and GPUs: workers by these, and bytes of memory."""
+        nodes = []
         for node in ray.nodes():
-            if not node["Alive"]:
-                continue
-            has = node["Resources"]
+            has = node["Resources"] if node["Alive"] else {}
             room = has.get("CPU", 0.0) // self.worker_cpus
             if self.worker_gpus:  # by rounded quotients: 1 // 0.1 is 9
                 room = min(room, round(has.get("GPU", 0.0) / self.worker_gpus, 6) // 1)
-            total += int(room)
-        return total
+            if room:
+                nodes.append((int(room), has.get("memory", 0.0)))
+        return nodes
+
+    def _worker_memory(self, nodes: Sequence[tuple[int, float]]) -> float:
+        """The bytes that a worker reserves; a larger one than all nodes would wait for ever."""
+        return min(self.worker_bytes, max((memory for _, memory in nodes), default=0.0))

@@ -6,13 +6,14 @@ kills its workers again and again is split, so that only the item which does it 
 
 import logging
 import pickle
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from resift.errors import ClusterError, InputError
+from resift.errors import ClusterError, InputError, ResiftError
 from resift.extras import require
 from resift.jobs.cluster import Cluster
 
@@ -24,6 +25,9 @@ OpenWorker = Callable[[], AbstractContextManager[Callable[[P], R]]]
 
 # Workers that a part may take with it, in each of its two passes, before it is given up.
 _RETRIES = 2
+
+FEW_LOST = 10
+"""Items that may be all that is left to do, and all be lost; of more, the cluster is the cause."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Parts(Generic[P, R]):
         """Yield the result of each part; those that were split come last.
 
         `cut` makes the parts; it gets the number of workers. Raises the errors of workers, and
-        `ClusterError` if no worker lives.
+        `ClusterError` if no worker lives, which a few lost items do not show.
         """
         refuse_client_server(cluster)
         with cluster.connected() as ray:
@@ -55,7 +59,7 @@ class Parts(Generic[P, R]):
             items = [item for part in missing for item in self.split(part)]
             poison: list[P] = []
             yield from self._pass(ray, cluster, items, poison)
-            if len(missing) == len(parts) and len(poison) == len(items) > 1:
+            if len(missing) == len(parts) and len(poison) == len(items) > FEW_LOST:
                 raise ClusterError(
                     f"{cluster.address}: no worker survives: see the logs of the cluster, most "
                     "often its memory is too small for the models"
@@ -134,27 +138,30 @@ class _Worker:
         self._process: Callable[[Any], Any] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        numbers, bodies = batch["number"], batch["part"]
-        results = [self._result(pickle.loads(body)) for body in bodies]
-        return {"number": numbers, "result": results}
+        results = [self._result(body) for body in batch["part"]]
+        return {"number": batch["number"], "result": results}
 
-    def _result(self, part: Any) -> bytes:
+    def _result(self, body: bytes) -> bytes:
         try:
+            part = pickle.loads(body)
             if self._process is None:
                 self._process = self._stack.enter_context(self._open_worker())
             return pickle.dumps(self._process(part))
         except MemoryError:  # as if the system had killed it, but this process can go on
             return pickle.dumps(None)
         except Exception as error:  # Ray would only log it and lose the part
-            return pickle.dumps(_Failed(_without_cause(error)))
+            return pickle.dumps(_Failed(_portable(error)))
 
 
-def _without_cause(error: Exception) -> Exception:
-    """The error, as far as another process can read it."""
+def _portable(error: Exception) -> Exception:
+    """The error, as far as another process can read it, with its traceback if it is a bug."""
+    trace = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")
+        error = RuntimeError(f"{type(error).__name__}: {error}")
+    if not isinstance(error, ResiftError):
+        error.add_note(f"in a worker: {trace}")
     return error
 
 
@@ -170,17 +177,10 @@ def _mapped(
 def _dataset(ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]) -> Any:
     """Ray's dataset of the results, which are made as it is read."""
     data = require("ray.data", "ray")
-    context = data.DataContext.get_current().copy()  # that of the caller stays as it is
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is reported
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1
-    context.execution_options.preserve_order = job.in_order
     rows = [{"number": i, "part": pickle.dumps(part)} for i, part in enumerate(parts)]
     count = max(1, min(cluster.worker_count(ray), len(parts)))
-    with data.DataContext.current(context), warnings.catch_warnings():
-        # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
-        # argument that prevents this, and has no other; its own defaults are deprecated too.
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(), data.DataContext.current(_context(data, job)):
         return data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Worker,
             fn_constructor_args=(job.open_worker,),
@@ -188,5 +188,17 @@ def _dataset(ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, A
             batch_format="numpy",
             compute=data.ActorPoolStrategy(min_size=1, max_size=count, initial_size=count),
             max_task_retries=_RETRIES,
-            **cluster.resources,
+            **cluster.reserved(ray),
         )
+
+
+def _context(data: Any, job: Parts[Any, Any]) -> Any:
+    """Ray Data's settings for a job; those of the caller stay as they are."""
+    # By default a part that kills its workers is tried again for ever. Ray 2.60 deprecates the
+    # argument that prevents this, and has no other; its own defaults are deprecated too.
+    warnings.simplefilter("ignore")
+    context = data.DataContext.get_current().copy()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1
+    context.execution_options.preserve_order = job.in_order
+    return context

@@ -16,7 +16,7 @@ from resift.evaluation.rerank_run import (
     rerank_queries,
 )
 from resift.jobs.cluster import Cluster
-from resift.jobs.parts import Parts, cut
+from resift.jobs.parts import FEW_LOST, Parts, cut, refuse_client_server
 from resift.rerank.reranker import Reranker
 
 Queries = Sequence[RunQuery]
@@ -50,14 +50,16 @@ def rerank_on_cluster(
     reranker: Reranker,
     options: RerankRunOptions,
 ) -> Iterator[QueryResult]:
-    """Yield the result of each query, in any order.
+    """Yield the result of each query, in any order; those that are `lost` come last.
 
     Each worker opens the reranker once, with its settings. A query that no worker survives is
-    `lost`. Raises `ClusterError`, also if a worker cannot open the model, and the errors of
-    `Reranker.rank`.
+    `lost`, and so is one that the runtime fails at. Raises `ClusterError`, also if a worker cannot
+    open the model or if all of many queries are lost, and the errors of `Reranker.rank`.
     """
+    refuse_client_server(cluster)
     if not query_ids:
         return
+    lost: list[QueryResult] = []
     sizes = [_size(job, query_id, reranker.max_tokens) for query_id in query_ids]
     parts: Parts[Queries, Results] = Parts(
         partial(_open_worker, pickle.dumps(reranker), options), _split, _lost, in_order=False
@@ -67,7 +69,11 @@ def rerank_on_cluster(
             names = [query_ids[index] for index in wave]
             wave_sizes = [sizes[index] for index in wave]
             for results in parts.process(cluster, partial(_parts, job, names, wave_sizes)):
-                yield from results
+                lost += (result for result in results if result.lost)
+                yield from (result for result in results if not result.lost)
+    if len(lost) == len(query_ids) > FEW_LOST:
+        raise ClusterError(f"{cluster.address}: no query could be reranked: {lost[0].problem}")
+    yield from lost
 
 
 def part_limit(sizes: Sequence[Size], workers: int) -> Size:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
+from uuid import uuid4
 
 from resift.errors import ClusterError, InputError
 from resift.extras import require
@@ -16,6 +17,7 @@ from resift.jobs.cluster import Cluster
 from resift.jobs.serve_application import bound
 from resift.jobs.serve_names import APPLICATION, INGRESS, REPLICA
 from resift.jobs.serve_options import ReplicaOptions
+from resift.jobs.serve_owner import Owner
 from resift.serve.options import ServeOptions
 
 POLL_S = 0.5
@@ -27,6 +29,11 @@ WATCH_S = 5.0
 KEEP_ALIVE_S = 75
 
 EVERY_ADDRESS = ("0.0.0.0", "::")
+
+ADDRESS = ("host", "port", "ssl_certfile", "ssl_keyfile")
+"""The options of Ray's that say where, and how, its proxies listen."""
+
+GONE = f"{APPLICATION}: another command has deleted or replaced it"
 
 _log = logging.getLogger("resift")
 
@@ -77,7 +84,7 @@ class Deployment:
     def __init__(self, options: ServeOptions) -> None:
         self._options = options
         self._port = options.port
-        self._began_serve = False
+        self._owner = Owner(uuid4().hex, ends_serve=False)
         self._deployed_s: float | None = None
 
     def open_port(self) -> None:
@@ -88,7 +95,7 @@ class Deployment:
         at = _http(self._options)
         running = _running_http()
         if running is None:
-            self._began_serve = True
+            self._owner = replace(self._owner, ends_serve=True)
             try:
                 _serve().start(http_options=at)
             except _errors() as error:
@@ -96,12 +103,14 @@ class Deployment:
                     f"{at['host']}:{at['port']}: Ray Serve cannot listen there "
                     f"({_last_line(str(error))}); name another --host or --port"
                 ) from error
-        elif self._options.port and (running.host, running.port) != (at["host"], at["port"]):
-            raise InputError(
-                f"{at['host']}:{at['port']}: Ray Serve runs in this cluster already, at "
-                f"{running.host}:{running.port}; give --host {running.host} --port {running.port}"
-            )
-        self._port = at["port"] if running is None else running.port
+        else:
+            at |= {} if self._options.port else {"port": running.port}
+            if any(getattr(running, name) != at[name] for name in ADDRESS):
+                raise InputError(
+                    f"{at['host']}:{at['port']}: Ray Serve runs in this cluster already, at "
+                    f"{running.host}:{running.port}; give {_typed(running)}"
+                )
+        self._port = at["port"]
 
     def run(self, application: Any, stop: threading.Event) -> None:
         """Deploy, and wait until it runs or `stop` is set.
@@ -110,8 +119,8 @@ class Deployment:
         the replicas do not start.
         """
         serve = _serve()
-        before = _status()
-        if before is not None and set(before.deployments) != {INGRESS, REPLICA}:
+        before, previous = _status(), Owner.read()
+        if before is not None and not set(before.deployments) <= {INGRESS, REPLICA}:
             raise InputError(
                 f"{APPLICATION}: this cluster has another application of this name; delete it first"
             )
@@ -123,9 +132,15 @@ class Deployment:
             )
         except _errors() as error:
             raise InputError(f"it cannot be deployed: {_last_line(str(error))}") from error
-        while (status := _status()) is not None:
-            self._deployed_s = status.last_deployed_time_s
-            if stop.is_set() or status.status == "RUNNING":
+        if before is not None and previous is not None and previous.ends_serve:
+            self._owner = replace(self._owner, ends_serve=True)
+        self._owner.write()
+        self._deployed_s = getattr(_status(), "last_deployed_time_s", None)
+        while not stop.is_set():
+            status = self._our_status()
+            if status is None:
+                raise ClusterError(f"{GONE} before its replicas have started")
+            if status.status == "RUNNING":
                 return
             if status.status in ("DEPLOY_FAILED", "UNHEALTHY"):
                 raise ClusterError(f"the replicas do not start: {_last_line(status.message)}")
@@ -141,21 +156,24 @@ class Deployment:
     def watch(self, stop: threading.Event) -> None:
         """Return when `stop` is set, or the application was deleted or replaced by others."""
         while not stop.wait(WATCH_S):
-            if not self._is_ours():
-                _log.warning("%s: another command has deleted or replaced it", APPLICATION)
+            if self._our_status() is None:
+                _log.warning(GONE)
                 return
 
     def delete(self) -> None:
-        """Delete the application, unless others have replaced it; and Serve, if this began it."""
+        """Delete the application, unless others have replaced it, and end Serve if it is ours."""
         serve = _serve()
-        if self._is_ours():
+        if self._our_status() is not None:
             serve.delete(APPLICATION)
-        if self._began_serve and not serve.status().applications:
+        if self._owner.ends_serve and not _applications():
             serve.shutdown()
 
-    def _is_ours(self) -> bool:
+    def _our_status(self) -> Any:
+        """Ray's status of the application; None if others have deleted or replaced it."""
         status = _status()
-        return status is not None and status.last_deployed_time_s == self._deployed_s
+        if status is None or status.last_deployed_time_s != self._deployed_s:
+            return None  # the time is another one if it was deleted and deployed again
+        return status if Owner.read() == self._owner else None
 
 
 def _serve() -> ModuleType:
@@ -170,7 +188,15 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _status() -> Any:
     """Ray's status of the application; None if there is none."""
-    return _serve().status().applications.get(APPLICATION)
+    return _applications().get(APPLICATION)
+
+
+def _applications() -> Any:
+    """Ray's status of all applications, by their names."""
+    try:
+        return _serve().status().applications
+    except require("ray.exceptions", "ray").ActorDiedError:  # by `serve shutdown`
+        return {}
 
 
 def _head() -> str:
@@ -193,9 +219,17 @@ def _http(options: ServeOptions) -> dict[str, Any]:
         "host": options.host,
         "port": options.port or _free_port(options.host),
         "keep_alive_timeout_s": KEEP_ALIVE_S,
-        "ssl_certfile": options.tls_cert and str(options.tls_cert),
-        "ssl_keyfile": options.tls_key and str(options.tls_key),
+        "ssl_certfile": options.tls_cert and str(options.tls_cert.absolute()),
+        "ssl_keyfile": options.tls_key and str(options.tls_key.absolute()),
     }
+
+
+def _typed(running: Any) -> str:
+    """The options of the command for an address of Ray's."""
+    address = f"--host {running.host} --port {running.port}"
+    if running.ssl_certfile is None:
+        return f"{address} without --tls-cert"
+    return f"{address} --tls-cert {running.ssl_certfile} --tls-key {running.ssl_keyfile}"
 
 
 def _free_port(host: str) -> int:

@@ -43,6 +43,8 @@ def application(arguments: Mapping[str, Any]) -> Any:
         str(given.pop("replicas", "1")), _number(given, "replica_cpus", 1)
     )
     keys = given.pop("keys", None)
+    if not isinstance(keys, str | None):
+        raise InputError(f"keys={shown(keys)}: expected the path of a file")
     options = ServeOptions(
         models=_names("model", given.pop("model", ())),
         indexes=_names("index", given.pop("index", ())),

@@ -87,12 +87,14 @@ class Forwarder:
                         return None
         except Exception as error:
             problem = self._problem_of(error) or REPLICAS_LOST
-            if scope[FORWARDED]:
+            if not scope[FORWARDED]:
+                if problem.kind is Kind.failed:
+                    _log.exception("a request could not be forwarded")
+                return problem
+            if problem is REPLICAS_LOST:
                 self.counts.lost += 1
-                raise
-            if problem.kind is Kind.failed:
-                _log.exception("a request could not be forwarded")
-            return problem
+                _log.warning("a replica ended in the middle of an answer")
+            raise
         return None
 
 

@@ -5,8 +5,10 @@ request; the replica answers, and logs what it has answered.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+import logging
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
@@ -22,7 +24,7 @@ from resift.jobs.serve_forward import FORWARDED, Forwarder, complete
 from resift.jobs.serve_metrics import IngressMetrics, merged
 from resift.jobs.serve_names import APPLICATION, INGRESS, replica_name
 from resift.serve.dialects import choose
-from resift.serve.gate import Finished, Gate
+from resift.serve.gate import GONE, Finished, Gate
 from resift.serve.hosts import Hosts
 from resift.serve.keys import Keys
 from resift.serve.logs import log_request, log_to_stderr
@@ -34,6 +36,8 @@ from resift.serve.responses import JSON
 
 REPLICAS_S = 3.0
 """How long probes and metrics wait for the replicas."""
+
+_log = logging.getLogger("resift")
 
 
 class ClusterReadiness(Readiness):
@@ -114,12 +118,16 @@ class Ingress:
     async def _all_metrics(self, request: Request) -> Response:
         ingresses = require("ray.serve", "ray").get_deployment_handle(INGRESS, APPLICATION)
         texts = dict([*await _all(ingresses, "metrics"), *await _all(self._replicas, "metrics")])
-        content, content_type = merged(texts, request.headers.get("accept", ""))
+        accept = request.headers.get("accept", "")
+        content, content_type = await asyncio.to_thread(merged, texts, accept)
         return Response(
             content, headers={"content-type": content_type, "cache-control": "no-store"}
         )
 
     def _on_finished(self, finished: Finished) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():  # by Ray: it may hear first that a caller left
+            finished = replace(finished, status=GONE)
         self._metrics.request(finished.status)
         record = current()
         if record is not None and not record.scope.get(FORWARDED):
@@ -159,14 +167,20 @@ async def _health(request: Request) -> Response:
 
 
 async def _all(handle: Any, method: str) -> list[Any]:
-    """What all replicas of a deployment say that answer in time."""
-    responses: Awaitable[list[Any]] = handle.broadcast(method).results_async(
-        timeout_s=REPLICAS_S, return_exceptions=True
-    )
+    """What those replicas of a deployment say that answer in time."""
+    unavailable = require("ray.serve.exceptions", "ray").DeploymentUnavailableError
+    response = handle.broadcast(method)
     try:
-        return [entry for entry in await responses if not isinstance(entry, Exception)]
-    except TimeoutError:
+        # One by one: Ray's `results_async` has no result at all if one replica is late.
+        replicas = await asyncio.wait_for(response._fetch_replica_results_async(), REPLICAS_S)
+    except (TimeoutError, unavailable):  # no replica runs
         return []
+    calls = (asyncio.wait_for(replica.get_async(), REPLICAS_S) for replica in replicas)
+    said = await asyncio.gather(*calls, return_exceptions=True)
+    for error in said:
+        if isinstance(error, Exception) and not isinstance(error, TimeoutError):
+            _log.warning("a replica does not answer %s: %s", method, type(error).__name__)
+    return [entry for entry in said if not isinstance(entry, BaseException)]
 
 
 def problem_of(error: Exception) -> Problem | None:

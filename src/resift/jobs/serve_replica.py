@@ -62,10 +62,10 @@ class Replica:
         task.add_done_callback(lambda _: sent.put_nowait(None))
         try:
             while messages := await _next(sent):
-                if complete(messages):
-                    await task  # the log has the request before the caller has the answer
+                if complete(messages):  # the log has the request before the caller has the answer
+                    await asyncio.wait([task])
                 yield messages
-            await task  # raises what the app raised
+            await task  # raises what the app raised, perhaps after it had answered with an error
         finally:
             gone.set()
             await asyncio.wait([task])

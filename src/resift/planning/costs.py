@@ -30,6 +30,9 @@ NAMES = (
 )  # fmt: skip
 """The costs that a plan needs; ``benchmarks/unit_costs.py`` says what each of them is."""
 
+_DIVISORS = ("passage_tokens",)
+"""Costs that others are divided by."""
+
 BY = ("tokens", "passages", "threads")
 
 
@@ -56,7 +59,17 @@ class Cost:
     points: tuple[tuple[float, ...], ...]
 
     def at(self, at: float, level: Level) -> tuple[float, bool]:
-        """The cost for `at`, never negative, and whether that lies between measured points."""
+        """The cost for `at`, never negative, and whether that lies between measured points.
+
+        Beyond the points, lines through the ends may cross that of the values: then it is the end.
+        """
+        value, is_measured = self._on_line(at, "value")
+        if level == "value":
+            return value, is_measured
+        end, _ = self._on_line(at, level)
+        return (min if level == "low" else max)(end, value), is_measured
+
+    def _on_line(self, at: float, level: Level) -> tuple[float, bool]:
         points = [(point[0], point[_COLUMN[level]]) for point in self.points]
         first, last = points[0], points[-1]
         if self.by is None or len(points) == 1:
@@ -140,12 +153,12 @@ def read_costs(file: Path | None = None) -> Costs:
         )
     rows = table(f"{where}: costs", values["costs"])
     check_keys(f"{where}: costs", rows, NAMES)
-    costs = {name: _cost(f"{where}: {name}", rows[name]) for name in NAMES}
+    costs = {name: _cost(f"{where}: {name}", name, rows[name]) for name in NAMES}
     machine, date, command = (str(values[name]) for name in ("machine", "date", "command"))
     return Costs(machine, date, command, costs)
 
 
-def _cost(where: str, value: Any) -> Cost:
+def _cost(where: str, name: str, value: Any) -> Cost:
     row = table(where, value)
     check_keys(where, row, ("unit", "by", "beyond", "points"))
     if row["by"] is not None and row["by"] not in BY:
@@ -156,6 +169,8 @@ def _cost(where: str, value: Any) -> Cost:
     if not isinstance(points, list) or not points:
         raise InputError(f"{where}: points {shown(points)}: expected a list of points")
     checked = tuple(_point(f"{where}: point", point) for point in points)
+    if name in _DIVISORS and not all(point[_COLUMN["low"]] for point in checked):
+        raise InputError(f"{where}: points {shown(points)}: expected more than 0")
     if any(left[0] >= right[0] for left, right in pairwise(checked)):
         raise InputError(f"{where}: expected points in growing order, each once")
     return Cost(str(row["unit"]), row["by"], row["beyond"] == "line", checked)

@@ -9,7 +9,7 @@ from resift.planning.costs import Costs, Estimate
 from resift.planning.demand import EFFICIENCY, PASSAGES_A_DOCUMENT, Demand, Step
 from resift.planning.prices import HOURS_A_MONTH, Prices
 from resift.planning.serving import Fleet, plan_fleet
-from resift.planning.targets import Targets
+from resift.planning.targets import MOST_WORKERS, Targets
 
 DAYS_A_MONTH = HOURS_A_MONTH / 24
 BUILD_HOURS = 24.0
@@ -128,12 +128,13 @@ def _build(targets: Targets, demand: Demand, prices: Prices) -> list[Row]:
     """The first build, once. Its steps share the cores, one shard a machine at a time."""
     steps = demand.build_steps(targets.passages)
     cores = targets.workers or 1
-    memory = demand.of_index("build_mb").value / 1e3 * -(-cores // prices.cores)
+    build = demand.of_index("build_mb")
+    memory = build.value / 1e3 * -(-cores // prices.cores)
     rows = [
         _row(
             "build",
             step.name,
-            step.estimates,
+            (*step.estimates, build),
             cores=cores,
             hours=step.hours(cores, prices.cores, targets.shards),
             memory_gb=memory,
@@ -149,10 +150,10 @@ def _build(targets: Targets, demand: Demand, prices: Prices) -> list[Row]:
 
 
 def build_cores(demand: Demand) -> int:
-    """As many cores as build the index in a day."""
+    """As many cores as build the index in a day, or the most that a plan may have."""
     steps = demand.build_steps(demand.targets.passages)
     work = sum(step.core_hours for step in steps) / EFFICIENCY
-    return max(math.ceil(work / BUILD_HOURS), 1)
+    return min(max(math.ceil(work / BUILD_HOURS), 1), MOST_WORKERS)
 
 
 def _core_dollars(step: Step, prices: Prices) -> float:
@@ -162,6 +163,8 @@ def _core_dollars(step: Step, prices: Prices) -> float:
 def _keep(demand: Demand, prices: Prices) -> Row:
     size = demand.stored_bytes() / 1e9
     estimates = [demand.of_index(name) for name in ("row_bytes", "terms_bytes", "graph_bytes")]
+    if demand.targets.token_states:
+        estimates.append(demand.costs.estimate("state_bytes"))
     return _row(
         "keep", "object storage", estimates, storage_gb=size, dollars=size * prices.gb_month
     )
@@ -185,7 +188,7 @@ def _serve(targets: Targets, demand: Demand, prices: Prices, fleet: Fleet) -> li
         total = sum(work[step] for step in steps)
         disk = tier.disk_gb * tier.replicas
         for step in steps:
-            part = work[step] / total
+            part = work[step] / total if total else 1 / len(steps)
             dollars = machines * prices.machine_hour * HOURS_A_MONTH + disk * prices.disk_gb_month
             rows.append(_row("serve", step, estimates[step], cores=machines * prices.cores * part,
                              memory_gb=machines * prices.memory_gb * part, storage_gb=disk * part,
@@ -223,9 +226,10 @@ def _bottleneck(rows: Sequence[Row], fleet: Fleet, month: float) -> str:
     share = dearest.dollars / month if month else 0.0
     times = query_times(fleet)
     longest = max(times, key=lambda name: times[name])
+    part = times[longest] / fleet.service_ms if fleet.service_ms else 0.0
     return (
         f"{dearest.stage}: {dearest.step}, {share:.0%} of the dollars a month; "
-        f"{longest} is {times[longest] / fleet.service_ms:.0%} of a query's time"
+        f"{longest} is {part:.0%} of a query's time"
     )
 
 

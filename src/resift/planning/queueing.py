@@ -48,7 +48,7 @@ def erlang_c(servers: int, load: float) -> float:
     if load >= 1:
         return 1.0
     if servers > _MANY and load <= 0.9:
-        return 0.0  # less than 1e-6
+        return 0.0  # less than 1e-5
     offered = servers * load
     blocked = 1.0  # Erlang B, by its recursion
     for count in range(1, servers + 1):
@@ -65,26 +65,25 @@ def delay(servers: int, rate: float, service: float, variation: float = 0.0) -> 
     if load >= _MOST_LOAD:
         return NEVER
     busy = erlang_c(servers, load)
-    queue = service * busy / (servers * (1 - load))
-    variance = queue**2 * (_dispersion(load, variation) * load / busy - 1) if busy else 0.0
+    behind = service / (servers * (1 - load))  # the mean delay of calls that find all busy
+    queue = behind * busy
+    variance = max(queue * (behind * _dispersion(load, variation) - queue), 0.0)
     if servers <= _FEW:
-        return Delay(0.0, 0.0, queue, max(variance, 0.0))
+        return Delay(0.0, 0.0, queue, variance)
     choice = sum(load ** (2**power - 2) for power in range(2, 12))
     return Delay(
         service * choice,
         service**2 * choice * _VARIANCE_PART,
         queue * _ERLANG_PART,
-        max(variance, 0.0) * _ERLANG_PART**2,
+        variance * _ERLANG_PART**2,
     )
 
 
 def _dispersion(load: float, variation: float) -> float:
-    """The second moment of the delay at one replica over its squared mean."""
-    if load < 1e-9:
-        return 1 / max(load, 1e-12)
+    """The second moment of the delay at one replica over its squared mean, times the load."""
     decay = 2 * (1 - load) / (1 + variation**2)  # of the waiting time, in services
     spread = 1 / decay - (1 - math.exp(-decay)) / decay**2
-    return 2 * spread / load + 1
+    return 2 * spread + load
 
 
 def p95(service: float, deviation: float, delays: Sequence[Delay]) -> float:

@@ -195,18 +195,33 @@ def _powers(most: int) -> list[int]:
 
 def _sized(tiers: Sequence[Tier], targets: Targets, prices: Prices, query: Query) -> Fleet | None:
     """As few replicas as answer in time, on machines; None if no number of them does."""
-    rate = targets.qps / 1e3
-    service = sum(tier.service for tier in tiers)
-    deviation = math.hypot(*(tier.deviation for tier in tiers))
-    if p95(service, deviation, []) > targets.p95_ms:
+    if _idle(tiers) > targets.p95_ms:
         return None
-    for load in _LOADS:
-        sized = [_loaded(tier, rate, load, targets) for tier in tiers]
-        late = p95(service, deviation, [tier.delay(rate) for tier in sized])
+    for sized, late in _numbers(tiers, targets):
         if late <= targets.p95_ms:
             machines = tuple(_machines(tier, targets, prices) for tier in sized)
-            return Fleet(tuple(sized), machines, service, late, query)
+            service = sum(tier.service for tier in tiers)
+            return Fleet(sized, machines, service, late, query)
     return None
+
+
+def _numbers(tiers: Sequence[Tier], targets: Targets) -> Iterator[tuple[tuple[Tier, ...], float]]:
+    """The tiers with more and more replicas, and the p95 of a query."""
+    rate = targets.qps / 1e3
+    for load in _LOADS:
+        sized = tuple(_loaded(tier, rate, load, targets) for tier in tiers)
+        yield sized, _late(tiers, [tier.delay(rate) for tier in sized])
+
+
+def _late(tiers: Sequence[Tier], delays: Sequence[Delay]) -> float:
+    """The p95 of a query."""
+    deviation = math.hypot(*(tier.deviation for tier in tiers))
+    return p95(sum(tier.service for tier in tiers), deviation, delays)
+
+
+def _idle(tiers: Sequence[Tier]) -> float:
+    """The p95 of a query that waits for nothing: no number of replicas has a lower one."""
+    return _late(tiers, [])
 
 
 def _loaded(tier: Tier, rate: float, load: float, targets: Targets) -> Tier:
@@ -234,7 +249,7 @@ def _impossible(
             f"{targets.passages_a_shard:,.0f} passages does not fit; smaller shards or larger "
             "machines help"
         )
-    least, tiers = min(((_least(tiers), tiers) for tiers in layouts), key=lambda pair: pair[0])
+    least, tiers = _least(layouts, targets)
     parts = ", ".join(f"{tier.name} {tier.service:.0f}" for tier in tiers)
     helps = []
     if depth := _depth_in_time(targets, costs, prices):
@@ -245,30 +260,36 @@ def _impossible(
             helps.append(f"token states ({states:.0f} ms)")
     helps += ["early exit (top_n)", "a budget (budget_ms)", "faster cores"]
     return (
-        f"p95_ms={targets.p95_ms:g}: expected at least {math.ceil(least)}, the p95 of one query on "
-        f"idle machines of {prices.cores:g} cores ({parts} ms); what helps: {', '.join(helps)}"
+        f"p95_ms={targets.p95_ms:g}: expected at least {math.ceil(least)}, the least p95 with "
+        f"machines of {prices.cores:g} cores ({parts} ms without waiting); what helps: "
+        f"{', '.join(helps)}"
     )
 
 
-def _least(tiers: Sequence[Tier]) -> float:
-    """The p95 of a query that waits for nothing."""
-    deviation = math.hypot(*(tier.deviation for tier in tiers))
-    return p95(sum(tier.service for tier in tiers), deviation, [])
+def _least(layouts: Sequence[Sequence[Tier]], targets: Targets) -> tuple[float, Sequence[Tier]]:
+    """The least p95 that a fleet may have, and its layout."""
+    least: tuple[float, Sequence[Tier]] = math.inf, ()
+    for tiers in sorted(layouts, key=_idle):
+        if _idle(tiers) >= least[0]:
+            break  # neither this layout nor a later one is faster
+        late = min(late for _, late in _numbers(tiers, targets))
+        if late < least[0]:
+            least = late, tiers
+    return least
 
 
 def _least_time(targets: Targets, costs: Costs, prices: Prices) -> float:
-    """The p95 of a query that waits for nothing, with the best layout."""
+    """The least p95 that a fleet may have; infinite if no machine holds a shard."""
     demand = Demand(targets, costs)
     sizes, query = _Sizes.of(targets, costs, demand), query_cost(targets, costs, demand)
-    layouts = _layouts(targets, prices, sizes, query)
-    return min((_least(tiers) for tiers in layouts), default=math.inf)
+    return _least([*_layouts(targets, prices, sizes, query)], targets)[0]
 
 
 def _depth_in_time(targets: Targets, costs: Costs, prices: Prices) -> int | None:
-    """The greatest depth that an idle fleet reranks in time with a tenth to spare, if any."""
+    """The greatest depth that a fleet reranks in time, if any."""
     low, high = 0, int(targets.depth)
     while high - low > 1:
         depth = (low + high) // 2
         late = _least_time(replace(targets, depth=depth), costs, prices)
-        low, high = (depth, high) if late <= 0.9 * targets.p95_ms else (low, depth)
+        low, high = (depth, high) if late <= targets.p95_ms else (low, depth)
     return low or None

@@ -6,17 +6,19 @@ from dataclasses import dataclass, fields
 from resift.errors import InputError, shown
 from resift.types import DEPTH
 
+MOST_WORKERS = 10_000_000
+
 _BOUNDS: dict[str, tuple[float, float, bool]] = {
     "passages": (1, 1e15, True),
     "qps": (1e-6, 1e9, False),
     "depth": (1, 10_000, True),
     "p95_ms": (1, 1e6, False),
     "words": (1, 10_000, False),
-    "changes": (0, 1e15, True),
+    "changes": (0, 1e15, False),
     "syncs": (0.01, 1_440, False),
     "copies": (1, 100, True),
     "shard_passages": (1, 1e9, True),
-    "workers": (1, 1e7, True),
+    "workers": (1, MOST_WORKERS, True),
 }
 """Least and greatest value of each target, and whether it is a whole number."""
 

@@ -66,7 +66,7 @@ class Maintenance:
     ) -> SyncReport:
         """Sync, and delete versions that were replaced long ago."""
         source = open_source(source_uri, self.loader.settings.storage)
-        versions = self.loader.versions
+        versions = self.loader.versions.patient()
         newest = versions.newest()
         shards = shard_count(versions, newest, self.loader.shards)
         work = partial(sync_shards, shards=shards) if shards > 1 else sync
@@ -162,7 +162,7 @@ class Maintenance:
 
     def rollback(self, number: int) -> Version:
         """Publish a version again as the newest."""
-        versions = self.loader.versions
+        versions = self.loader.versions.patient()
         old = versions.get(number)
         if old.shards:
             embedder = self.loader.embedder(old).result()
@@ -174,7 +174,7 @@ class Maintenance:
 
     def clean(self, keep: int, older_than_days: float) -> tuple[list[int], int]:
         """Delete versions that were replaced so long ago, except the last `keep`."""
-        versions, older_than_s = self.loader.versions, older_than_days * DAY_S
+        versions, older_than_s = self.loader.versions.patient(), older_than_days * DAY_S
         newest = versions.find()
         open_table = self._open_table(newest)
         if newest.shards:

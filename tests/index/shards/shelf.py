@@ -63,6 +63,16 @@ class ShelfOfShards(Shelf):
     def open_shard(self, shard: Versions) -> Store:
         return Store.open(shard.location, self.embedder)
 
+    def fill_shards(self, text: str = "text") -> None:
+        """Write two documents of each shard."""
+        names = [name for shard in range(self.count) for name in self.names_in(shard, 2)]
+        self.write(**{name: f"{text} {name}" for name in names})
+
+    def change(self, shard: int, text: str) -> None:
+        """Change a document of a shard, and sync."""
+        self.write(**{self.names_in(shard)[0]: text})
+        self.sync()
+
     def names_in(self, shard: int, count: int = 1) -> list[str]:
         """Names of files without ``.txt`` that belong to a shard."""
         names = (f"n{number}" for number in range(1_000))

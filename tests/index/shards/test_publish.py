@@ -1,4 +1,4 @@
-"""Proves that versions of the whole are published, gone back to and cleaned without loss."""
+"""Proves that versions of the whole are published and cleaned without loss."""
 
 import json
 import threading
@@ -12,24 +12,12 @@ import pytest
 
 from index.shards.shelf import ShelfOfShards
 from index.shelf import Shelf
-from resift.errors import IndexBusy, IndexMismatch, IndexNotFound, StoreError
-from resift.index.publish import rollback
+from resift.errors import IndexBusy, IndexMismatch
 from resift.index.shards import publish as publishing
 from resift.index.shards.publish import Whole, publish_whole, summarise
 from resift.index.versions.published import Versions
 from resift.index.versions.record import VectorIndex, Version, read_record, write_record
 from resift.index.versions.shard_count import ShardCount
-
-
-def fill(shelf: ShelfOfShards, text: str = "text") -> None:
-    """Write two documents of each shard."""
-    names = [name for shard in range(3) for name in shelf.names_in(shard, 2)]
-    shelf.write(**{name: f"{text} {name}" for name in names})
-
-
-def change(shelf: ShelfOfShards, shard: int, text: str) -> None:
-    shelf.write(**{shelf.names_in(shard)[0]: text})
-    shelf.sync()
 
 
 def at_first_call(
@@ -71,17 +59,17 @@ def test_what_another_sync_publishes_meanwhile_is_not_lost(
 
 
 def test_an_older_version_of_a_shard_is_never_named_again(shelf: ShelfOfShards) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     shelf.sync()
     first = shelf.versions.shard(1).get(1)
-    change(shelf, 1, "newer")
+    shelf.change(1, "newer")
     newest = shelf.newest()
     whole = Whole(ShardCount(3, newest.table), shelf.embedder, newest.analyser)
     assert publish_whole(shelf.versions, whole, {1: first}, {}) == newest
 
 
 def test_syncs_at_once_end_well_and_lose_nothing(shelf: ShelfOfShards) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     shelf.sync()
     errors: list[BaseException] = []
 
@@ -107,7 +95,7 @@ def test_syncs_at_once_end_well_and_lose_nothing(shelf: ShelfOfShards) -> None:
 def test_an_index_where_others_publish_all_the_time_is_busy(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     monkeypatch.setattr("resift.index.publish.time.sleep", lambda seconds: None)
     publish = Versions.publish
 
@@ -122,7 +110,7 @@ def test_an_index_where_others_publish_all_the_time_is_busy(
 def test_a_publication_whose_answer_was_lost_is_one_version(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     shelf.sync()
     newest = shelf.newest()
     assert shelf.versions.publish(newest, {})
@@ -132,7 +120,7 @@ def test_a_publication_whose_answer_was_lost_is_one_version(
 def test_another_sync_without_shards_is_refused(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     single = Shelf(tmp_path)
     with monkeypatch.context() as patch:
         at_first_call(patch, Versions, "publish", single.sync)
@@ -147,7 +135,7 @@ def test_another_sync_without_shards_is_refused(
 def test_another_sync_with_shards_is_refused(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     single = Shelf(tmp_path)
     with monkeypatch.context() as patch:
         at_first_call(patch, Versions, "publish", shelf.sync)
@@ -156,87 +144,15 @@ def test_another_sync_with_shards_is_refused(
     assert len(shelf.newest().shards) == 3
 
 
-def test_rolling_back_restores_each_shard_and_later_syncs_go_on_from_there(
-    shelf: ShelfOfShards,
-) -> None:
-    fill(shelf)
-    shelf.sync()
-    before = shelf.passages()
-    change(shelf, 0, "changed")
-    change(shelf, 1, "changed too")
-    version = shelf.rollback(1)
-    assert (version.number, version.note, version.shards) == (4, "version 1 again", (3, 3, 1))
-    assert (shelf.newest(), shelf.passages()) == (version, before)
-    report = shelf.sync()
-    assert (report.changed, report.passages_embedded) == (2, 0)  # their vectors are reused
-    assert {"changed", "changed too"} <= set(shelf.texts())
-
-
-def test_a_shard_that_had_no_documents_is_emptied(shelf: ShelfOfShards) -> None:
-    (shelf.docs / "one").mkdir()
-    (shelf.docs / "two").mkdir()
-    first, second, other = (
-        shelf.path_in(s, below) for s, below in [(0, "one"), (2, "one"), (2, "two")]
-    )
-    first.write_text("the first")
-    shelf.sync("one")
-    second.write_text("the second")
-    shelf.sync("one")
-    version = shelf.rollback(1)
-    assert (version.passages, shelf.texts()) == (1, ["the first"])
-    other.write_text("another source")
-    shelf.sync("two")
-    assert shelf.texts() == ["another source", "the first"]  # nothing undone came back
-    shelf.sync("one")
-    assert shelf.texts() == ["another source", "the first", "the second"]
-
-
-def test_rolling_back_that_was_killed_can_be_repeated(
-    shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(shelf)
-    shelf.sync()
-    before = shelf.passages()
-    for shard in range(3):
-        change(shelf, shard, "changed")
-    after = shelf.passages()
-    calls: list[int] = []
-
-    def killed(*arguments: Any) -> Version:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return rollback(*arguments)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(publishing, "rollback", killed)
-        shelf.rollback(1)
-    assert shelf.passages() == after
-    shelf.rollback(1)
-    assert shelf.passages() == before
-
-
-def test_a_version_that_lost_files_or_does_not_exist_is_not_gone_back_to(
-    shelf: ShelfOfShards,
-) -> None:
-    fill(shelf)
-    shelf.sync()
-    with pytest.raises(IndexNotFound, match="no version 7"):
-        shelf.rollback(7)
-    next((shelf.index / "shards" / "002").rglob("*.lance/data/*")).unlink()
-    with pytest.raises(StoreError, match=r"index: version 1: shards/002 has lost 1 of its"):
-        shelf.rollback(1)
-
-
 @pytest.fixture
 def four(shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch) -> ShelfOfShards:
     """Versions of 40, 30, 20 and 10 days ago: the last three change shards 0, 1 and 0."""
-    fill(shelf)
+    shelf.fill_shards()
     for number, shard in enumerate([2, 0, 1, 0], 1):
         created = (datetime.now(UTC) - timedelta(days=50 - 10 * number)).isoformat
         for module in ("resift.index.publish.now", "resift.index.shards.publish.now"):
             monkeypatch.setattr(module, created)
-        change(shelf, shard, f"changed {number}")
+        shelf.change(shard, f"changed {number}")
     return shelf
 
 
@@ -282,7 +198,7 @@ def test_the_summary_of_vectors_pools_those_of_the_shards() -> None:
 
 
 def test_the_record_of_the_whole_is_read_as_it_was_written(shelf: ShelfOfShards) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     shelf.sync()
     newest = shelf.newest()
     body = write_record(newest)
@@ -315,7 +231,7 @@ def test_the_record_of_the_whole_is_read_as_it_was_written(shelf: ShelfOfShards)
 def test_a_malformed_record_of_the_whole_is_damaged(
     shelf: ShelfOfShards, changes: dict[str, Any], message: str
 ) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     shelf.sync()
     record = json.loads(write_record(shelf.newest()))
     with pytest.raises(ValueError, match=message):
@@ -323,7 +239,7 @@ def test_a_malformed_record_of_the_whole_is_damaged(
 
 
 def test_a_record_without_shards_has_a_manifest(shelf: ShelfOfShards) -> None:
-    fill(shelf)
+    shelf.fill_shards()
     shelf.sync()
     record = json.loads(write_record(shelf.versions.shard(0).get(1)))
     assert read_record(json.dumps(record | {"shards": [1, 1]}).encode(), 1, "/index").shards == ()

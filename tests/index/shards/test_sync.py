@@ -17,6 +17,7 @@ from resift.index.embed import Models
 from resift.index.plan import plan
 from resift.index.publish import publish
 from resift.index.report import SyncReport
+from resift.index.shards import publication
 from resift.index.shards import sync as syncing
 from resift.index.shards.sync import shard_count, sync_shards
 from resift.index.source_options import SourceOptions
@@ -126,7 +127,7 @@ def test_readers_see_nothing_of_a_sync_that_was_killed_between_shards(
         return killed() if len(calls) == 3 else publish(*arguments)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(syncing, "publish", publish_twice)
+        patch.setattr(publication, "publish", publish_twice)
         shelf.sync()
     assert shelf.shard_numbers() == [[1, 2], [1, 2], [1]]
     assert (shelf.versions.numbers(), shelf.passages()) == ([1], before)

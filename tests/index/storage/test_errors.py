@@ -143,6 +143,7 @@ def test_a_missing_object_is_told_from_a_missing_bucket() -> None:
     assert is_missing(FileNotFoundError("x"))
     assert all(is_missing(ValueError(text)) for text in error_texts(404, "NoSuchKey"))
     assert is_missing(ValueError("Dataset at path x was not found: Not found: x/_versions"))
+    assert is_missing(ValueError("External error: Not found: x/data/1.lance, rust/local.rs:273"))
     assert not any(is_missing(ValueError(text)) for text in error_texts(404, "NoSuchBucket"))
     assert not is_missing(None)
 

@@ -17,9 +17,10 @@ from index.sharded import ShardedShelf
 from index.shelf import Shelf
 from resift.errors import IndexMismatch, InputError, VersionGone
 from resift.index.shards.layout import shard_of
-from resift.index.table import sharded as module
+from resift.index.table import base_snapshot
+from resift.index.table.row_filters import RowFilter
 from resift.index.table.sharded import OpenVersion, ShardedSnapshot
-from resift.index.table.snapshot import Scored
+from resift.index.table.snapshot import Scored, View
 from resift.index.table.where import parse_where
 
 SHARDS = 4
@@ -229,13 +230,24 @@ def test_a_shard_that_is_gone_is_an_error_of_the_whole(few: ShardedShelf, lost: 
     assert str(gone.value).count("version 1") == 1
 
 
+def test_files_that_go_while_keys_are_checked_are_an_error_of_the_whole(
+    few: ShardedShelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = few.whole().view()
+    shard = next(at for at, number in enumerate(few.versions.find().shards) if number)
+    shutil.rmtree(few.shard(shard).folder / "passages.lance/data")
+    monkeypatch.setattr(View, "rows_of", lambda view, sql: RowFilter(0, b""))  # before they went
+    with pytest.raises(VersionGone, match=f"^{few.location.uri}: version 1 .*files of shards/00"):
+        view.matching_rows(parse_where("year = 2003"))
+
+
 def test_a_version_with_notes_is_opened_again_after_a_while(
     few: ShardedShelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shards = few.whole().shards
     noted = ShardedSnapshot("u", few.newest(), shards, ("the store is down",))
     assert not noted.should_reload
-    monkeypatch.setattr(module, "RELOAD_AFTER_S", -1.0)
+    monkeypatch.setattr(base_snapshot, "RELOAD_AFTER_S", -1.0)
     assert noted.should_reload
     assert not ShardedSnapshot("u", few.newest(), shards).should_reload
 

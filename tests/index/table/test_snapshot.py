@@ -1,7 +1,8 @@
 """What the two retrievers return from one version, with and without a filter, and what is read."""
 
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 
 from index.shelf import Shelf, passage, texts_found
-from resift.errors import IndexMismatch, StoreError
+from resift.errors import IndexMismatch, StoreError, VersionGone
 from resift.index.table.dataset import open_table
 from resift.index.table.open import check_embedder, open_version
-from resift.index.table.snapshot import Snapshot
+from resift.index.table.snapshot import Snapshot, View
 from resift.index.table.where import parse_where
 from resift.settings import Settings
 from resift.types import Precomputed
@@ -153,6 +154,25 @@ def test_a_version_that_is_gone_is_one_line_that_names_the_location(shelf: Shelf
     with pytest.raises(StoreError) as raised:
         open_version(shelf.location, Settings(), version).view()
     assert str(raised.value).startswith(f"{shelf.index}: ") and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda view: view.dense(np.ones(64, np.float32) / 8, 3),
+        lambda view: view.matching_rows(parse_where("year = 2003")),
+        lambda view: view.keys(),
+        lambda view: view.passages([0]),
+    ],
+)
+def test_files_that_were_deleted_while_it_was_open_are_a_version_that_is_gone(
+    shelf: Shelf, colours: Snapshot, read: Callable[[View], object]
+) -> None:
+    """In a folder too, so that a search goes on with the newest version."""
+    view = colours.view()
+    shutil.rmtree(shelf.index / "passages.lance" / "data")
+    with pytest.raises(VersionGone, match="version 1 is not whole any more"):
+        read(view)
 
 
 def test_a_larger_k_than_passages_returns_all(shelf: Shelf, colours: Snapshot) -> None:

@@ -1,6 +1,7 @@
 """When vectors are searched by a graph, and that the reported recall is its recall."""
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from resift.index.table.vectors import (
     VECTOR_INDEX,
     index_vectors,
     nearest,
+    spread,
     to_matrix,
 )
 from resift.index.versions.record import VectorIndex
@@ -97,6 +99,33 @@ def test_passages_of_one_text_count_once_for_the_spread(tmp_path: Path) -> None:
     table = pa.concat_tables([rows(10)] * 4)
     data = lance.write_dataset(table, str(tmp_path / "t.lance"))
     assert index_vectors(data, None, Recording()).spread == 0
+
+
+def test_the_spread_of_several_tables_is_that_of_one_and_opens_one_after_the_other(
+    tmp_path: Path,
+) -> None:
+    every = rows(300)
+    whole = lance.write_dataset(every, str(tmp_path / "whole"))
+    for at, part in enumerate([every.slice(0, 10), every.slice(0, 0), every.slice(10)]):
+        lance.write_dataset(part, str(tmp_path / f"{at}"))
+    opened: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def tables() -> Iterator[Any]:
+        for at in range(3):
+            table = lance.dataset(str(tmp_path / f"{at}"))
+            opened.add(table)
+            assert len(opened) <= 2
+            yield table
+
+    assert spread(tables()) == spread([whole]) != 0
+    assert spread([lance.dataset(str(tmp_path / "1"))] * 2) == 0
+
+
+def test_hashes_are_read_from_a_part_of_a_column() -> None:
+    hashes = [search_hash(f"{number}") for number in range(9)]
+    column = pa.array(hashes, pa.binary(HASH_BYTES))
+    for part in (column, column[2:6], column[:0], column[9:]):
+        assert [bytes(row) for row in near._to_hashes(part)] == part.to_pylist()
 
 
 def test_few_passages_have_no_spread(tmp_path: Path) -> None:

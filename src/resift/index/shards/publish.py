@@ -15,9 +15,8 @@ from resift.errors import IndexBusy, IndexMismatch, IndexNotFound
 from resift.index.analysis.spec import AnalyserSpec
 from resift.index.embed import Embedder
 from resift.index.publish import (
-    SyncDelta,
     now,
-    publish,
+    publish_empty,
     refuse_other_kind,
     remove_replaced,
     rollback,
@@ -102,14 +101,19 @@ def _version_of(
         version,
         passages=sum(shard.passages for shard in parts),
         documents=sum(shard.documents for shard in parts),
-        files=tuple(
-            (shard_name(number), sum(size for _, size in shard.files))
-            for number, shard in enumerate(shards)
-            if shard
-        ),
+        files=_files(shards),
         vectors=summarise(
             [(shard.vectors, shard.passages) for shard in parts], _spread(versions, shards)
         ),
+    )
+
+
+def _files(shards: Sequence[Version | None]) -> tuple[tuple[str, int], ...]:
+    """The folder of each shard with the bytes of its files."""
+    return tuple(
+        (shard_name(number), sum(size for _, size in shard.files))
+        for number, shard in enumerate(shards)
+        if shard
     )
 
 
@@ -117,13 +121,9 @@ def _spread(versions: Versions, shards: Sequence[Version | None]) -> float:
     """The spread of cosines over the passages of all shards, as one index would have it."""
     with store_errors(versions.location):
         return spread(
-            [
-                open_table(
-                    versions.shard(number).location, patient=True, version=shard.table_version
-                )
-                for number, shard in enumerate(shards)
-                if shard
-            ]
+            open_table(versions.shard(number).location, patient=True, version=shard.table_version)
+            for number, shard in enumerate(shards)
+            if shard
         )
 
 
@@ -156,19 +156,25 @@ def rollback_whole(
     versions.check_files_exist(old)
     with suppress(Damaged, IndexNotFound):  # this damage may be the reason for the rollback
         versions.newest()  # raises `IndexMismatch` if a newer resift wrote it
-    tables = _known_tables(versions, old)
-    named = [
-        _roll_back_shard(versions.shard(shard), number, embedder, _checked(open_shard, known))
-        for shard, (number, known) in enumerate(zip(old.shards, tables, strict=True))
-    ]
+    named = _named_shards(versions, old)
+    numbers = old.shards
     for _ in tries():
         last = versions.numbers()[-1:]  # only its number: the version may be damaged
+        # In each try, because a sync may have published a version of a shard meanwhile.
+        shards = [
+            _roll_back_shard(
+                versions.shard(shard), shard_number, embedder, open_shard, named[shard]
+            )
+            for shard, shard_number in enumerate(numbers)
+        ]
+        numbers = tuple(shard.number if shard else 0 for shard in shards)
         version = replace(
             old,
             number=max(last, default=0) + 1,
             created=now(),
-            shards=tuple(version.number if version else 0 for version in named),
-            shard_tables=tuple(version.table if version else "" for version in named),
+            files=_files(shards),
+            shards=numbers,
+            shard_tables=tuple(shard.table if shard else "" for shard in shards),
             note=f"version {number} again",
         )
         if versions.publish(version, {}):
@@ -176,10 +182,22 @@ def rollback_whole(
     raise _busy(versions, "roll back again")
 
 
-def _known_tables(versions: Versions, old: Version) -> list[str]:
-    """The id of each shard's table, also of shards that the version `old` is without."""
-    tables = [version.shard_tables for version in versions.readable()]
-    return [next(filter(None, ids), "") for ids in zip(old.shard_tables, *tables, strict=True)]
+@dataclass(frozen=True, slots=True)
+class _NamedShard:
+    """What versions of the whole name of a shard: its newest version, and the id of its table."""
+
+    newest: int
+    table: str
+
+
+def _named_shards(versions: Versions, old: Version) -> list[_NamedShard]:
+    """What the readable versions name of each shard, also of shards that `old` is without."""
+    by_version = [zip(v.shards, v.shard_tables, strict=True) for v in (old, *versions.readable())]
+    named = []
+    for of_shard in zip(*by_version, strict=True):
+        numbers, tables = zip(*of_shard, strict=True)
+        named.append(_NamedShard(max(numbers), next(filter(None, tables), "")))
+    return named
 
 
 def _checked(open_shard: OpenShard, table: str) -> OpenShard:
@@ -203,21 +221,23 @@ def check_table(shard: Versions, store: Store, table: str) -> None:
 
 
 def _roll_back_shard(
-    shard: Versions, number: int, embedder: Embedder, open_shard: OpenShard
+    shard: Versions, number: int, embedder: Embedder, open_shard: OpenShard, named: _NamedShard
 ) -> Version | None:
-    """Publish a version of a shard again, an empty one for 0; None if it has had none."""
+    """Publish a version of a shard again, an empty one for 0; None if it has had none.
+
+    The new version never has a number that a version of the whole names: if the shard has lost its
+    version, that version of the whole would have another shard now.
+    """
     newest = max(shard.numbers(), default=0)
-    if newest == 0:
+    if number == newest == 0:
         return None
-    store = open_shard(shard)
+    store = _checked(open_shard, named.table)(shard)
     if number == 0:
-        gone = {entry.origin for entry in store.contents().whole}
-        delta = SyncDelta(gone=frozenset(origin.uri for origin in gone), stale=frozenset(gone))
-        return publish(store, shard, embedder, delta)
+        return publish_empty(store, shard, embedder, named.newest + 1)
     old = shard.get(number)
-    if newest == number and old.table_version == store.version:
+    if number == newest >= named.newest and old.table_version == store.version:
         return old
-    return rollback(store, shard, number)
+    return rollback(store, shard, number, named.newest + 1)
 
 
 def clean_whole(

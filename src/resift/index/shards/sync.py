@@ -1,14 +1,14 @@
 """Updates an index of shards from a source: each changed shard, then the version of the whole.
 
 The source is listed once, and each object belongs to one shard. Changed shards are written one
-after the other, because each takes memory. Only when all are written, and what would leave the
-index is not too much of the whole, each publishes its version, and then the whole one that names
-them. So a run may be interrupted at any time: readers see the version before, and the next run
-does the rest.
+after the other, because each takes memory; workers write and publish several at a time. Only when
+all are written, and what would leave the index is not too much of the whole, each publishes its
+version, and then the whole one that names them. So a run may be interrupted at any time: readers
+see the version before, and the next run does the rest.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,24 +17,24 @@ from resift.index.diff import Diff, SourceComparison
 from resift.index.embed import Models
 from resift.index.manifest import Entry, new_attempt
 from resift.index.part_work import Workers, connected_for
-from resift.index.publish import SyncDelta, publish, refuse_other_kind
+from resift.index.publish import refuse_other_kind
 from resift.index.report import SyncReport, make_report
 from resift.index.run import ProgressCallback, SyncRun
 from resift.index.shards.layout import by_shard, check_shard_count, shard_of, shards_of
 from resift.index.shards.moved import gone_objects
 from resift.index.shards.progress import AddedProgress
+from resift.index.shards.publication import ShardPublication, publish_shards
 from resift.index.shards.publish import Whole, check_table, publish_whole
 from resift.index.source_options import SourceOptions
 from resift.index.sources.source import Listing, Source
-from resift.index.storage.doctor import refuse_unsafe
 from resift.index.sync import (
     NO_CONSENT,
     Changes,
     SyncConsent,
+    allowed_comparison,
     check_emptied,
-    compare_source,
     sync_delta,
-    write_changes,
+    write_all,
 )
 from resift.index.table.store import Store
 from resift.index.versions.published import Versions
@@ -79,24 +79,17 @@ def sync_shards(
     Raises the same errors, and `IndexMismatch` for an index with another number of shards.
     """
     started = time.perf_counter()
-    comparison = compare_source(source, versions, models, source_options)
+    comparison = allowed_comparison(source, versions, models, source_options, consent)
     before = comparison.before
-    if not consent.deletes:
-        comparison.check_deletions()
     if before and comparison.is_published:
         return make_report(started, comparison, None, before)
-    if not consent.unsafe:
-        refuse_unsafe(versions.location)
     with connected_for(workers):
         whole = _open_whole(versions, before, models, shards)
         work = _ShardWork(source, versions, comparison, models, whole, workers)
-        deltas = work.write(_changed_shards(versions, comparison, whole.count), progress)
-    if not consent.deletes:
-        check_emptied(comparison, work.run)
-    changed = {
-        number: publish(work.open(number), versions.shard(number), models.embedder, delta)
-        for number, delta in deltas.items()
-    }
+        written = work.write(_changed_shards(versions, comparison, whole.count), progress)
+        if not consent.deletes:
+            check_emptied(comparison, work.run)
+        changed = publish_shards(written, models, workers)
     version = publish_whole(versions, whole, changed, comparison.stored_options)
     return make_report(started, comparison, work.run, version)
 
@@ -164,7 +157,7 @@ class _WrittenByShards:
 
 
 class _ShardWork:
-    """Writes shards one after the other; `run` has their results, like those of one index."""
+    """Writes shards; `run` has their results, like those of one index."""
 
     def __init__(
         self,
@@ -183,7 +176,7 @@ class _ShardWork:
         written = _WrittenByShards(new_attempt())
         self.run: SyncRun[Any] = SyncRun(written, comparison.expected, _NO_CHANGES, None)
 
-    def open(self, number: int) -> Store:
+    def _open(self, number: int) -> Store:
         """Open the table of a shard, or create it."""
         shard, before = self._versions.shard(number), self._comparison.before
         store = Store.open(shard.location, self._models.embedder, self._models.analyser)
@@ -192,22 +185,29 @@ class _ShardWork:
 
     def write(
         self, changed: Mapping[int, SourceComparison], progress: ProgressCallback | None
-    ) -> dict[int, SyncDelta]:
-        """Write what has changed; return what each shard's publication must know of it."""
+    ) -> list[ShardPublication]:
+        """Write what has changed; return what is to be published of each shard."""
         self._add_unchanged(changed)
         shown = AddedProgress(progress, list(changed.values()))
+        written = []
+        for number, (changes, run) in zip(
+            changed,
+            write_all(self._changes(changed), self._models, shown.start_shard, self._workers),
+            strict=True,
+        ):
+            delta = replace(sync_delta(changes.comparison, run), source_options={})
+            whole = self._versions.location
+            written.append(ShardPublication(whole, number, changes.store.table, delta))
+            self._add(run)
+        return written
+
+    def _changes(self, changed: Mapping[int, SourceComparison]) -> Iterator[Changes]:
         gone = gone_objects(self._versions, changed)
-        deltas = {}
         for number, comparison in changed.items():
             shard, attempt = self._versions.shard(number), self.run.writer.attempt
             elsewhere = tuple(objects for other, objects in gone.items() if other != number)
-            changes = Changes(
-                self._source, shard, comparison, self.open(number), attempt, elsewhere
-            )
-            run = write_changes(changes, self._models, shown.start_shard(), self._workers)
-            deltas[number] = replace(sync_delta(comparison, run), source_options={})
-            self._add(run)
-        return deltas
+            store = self._open(number)
+            yield Changes(self._source, shard, comparison, store, attempt, elsewhere)
 
     def _add_unchanged(self, changed: Mapping[int, SourceComparison]) -> None:
         changes = self._comparison.changes

@@ -31,7 +31,8 @@ class _Retry(NamedTuple):
 
 # Reports a mistyped endpoint within seconds; object_store's defaults take three minutes.
 _CONNECT_TIMEOUT = "5s"
-_IMPATIENT, _PATIENT = _Retry("10s", 4, 10), _Retry("60s", 10, 60)
+# Waits are .1 s to twice the last one, so they hardly grow: the seconds limit the retries.
+_IMPATIENT, _PATIENT = _Retry("10s", 4, 10), _Retry("60s", 300, 30)
 # Lance must not retry again after its client has already retried for this long.
 _LANCE_PATIENT_TIMEOUT, _LANCE_DOWNLOAD_RETRIES = "45s", "0"
 _RATE_WINDOW_S, _RATE_MIN_BYTES = 10.0, 5_000

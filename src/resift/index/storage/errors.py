@@ -160,7 +160,7 @@ _BULK_RESPONSE = re.compile(
 )
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _WANTED_REGION = re.compile(r"<Region>([a-z0-9-]{2,40})</Region>|expecting '([a-z0-9-]{2,40})'")
-_NOT_FOUND = re.compile(r"(?:was not found: |^Not found: |^LanceError\(IO\): Not found: )")
+_NOT_FOUND = re.compile(r"(?:was not found: |^(?:External error: |LanceError\(IO\): )?Not found: )")
 # The kind of a Lance error, and its line in Lance's sources.
 _LANCE_ORIGIN = re.compile(r"^LanceError\(\w+\): |,? ?[^\s,]*\.rs:\d+(:\d+)?$")
 _OS_ERROR = re.compile(r"(?:\(os error |\bOs \{ code: )(\d+)")

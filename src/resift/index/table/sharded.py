@@ -7,7 +7,6 @@ that has all.
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
@@ -19,18 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import VersionGone
-from resift.index.analysis.analyser import QueryTerms, open_analyser
+from resift.index.analysis.analyser import QueryTerms
 from resift.index.background import Background
 from resift.index.shards.layout import shard_name
+from resift.index.table.base_snapshot import BaseSnapshot, BaseView
 from resift.index.table.bm25 import QueryWeights
-from resift.index.table.filters import Keys, merged_keys, to_sql
+from resift.index.table.filters import Keys, merged_keys
 from resift.index.table.merging import Part, gather
-from resift.index.table.row_filters import FilterCache, RowFilter, check_keys
+from resift.index.table.row_filters import RowFilter
 from resift.index.table.rows import Passage
-from resift.index.table.snapshot import RELOAD_AFTER_S, Scored, Snapshot, View
+from resift.index.table.snapshot import Scored, Snapshot, View
 from resift.index.table.term_indexes import MORE_ROWS
 from resift.index.table.term_statistics import SharedStatistics
-from resift.index.table.where import Where
 from resift.index.versions.record import Version
 
 T = TypeVar("T")
@@ -41,7 +40,7 @@ _ROW_BITS = 64
 _ROW = (1 << _ROW_BITS) - 1
 
 
-class ShardedSnapshot:
+class ShardedSnapshot(BaseSnapshot):
     """An open version of an index of shards; the same to its users as `Snapshot`."""
 
     def __init__(
@@ -56,16 +55,11 @@ class ShardedSnapshot:
 
         `copy` is the lock on the copy of the whole, held as long as this object.
         """
-        self.uri = uri
-        self.version = version
-        self.shards = shards
-        self.is_local = all(shard.is_local for shard in shards.values())
-        self.analyser = open_analyser(version.analyser)
+        is_local = all(shard.is_local for shard in shards.values())
         of_shards = chain.from_iterable(shard.notes for shard in shards.values())
-        self.notes = tuple(dict.fromkeys((*notes, *of_shards)))
-        self.filters = FilterCache()
+        super().__init__(uri, version, is_local, tuple(dict.fromkeys((*notes, *of_shards))))
+        self.shards = shards
         self._copy = copy
-        self._opened = time.monotonic()
         self._background = Background(_THREADS, "resift-shards")
         self._statistics: SharedStatistics | None = None
         self._lock = threading.Lock()
@@ -73,25 +67,23 @@ class ShardedSnapshot:
     def view(self) -> "ShardedView":
         """Open a view for one search."""
         if self.is_local:  # their tables are open already, and threads take longer
-            views = {shard: self._run(self._view, shard) for shard in self.shards}
+            views = {shard: self.in_shard(self._view, shard) for shard in self.shards}
             return ShardedView(self, views)
         return ShardedView(self, self.each(self._view, self.shards))
 
     def _view(self, shard: int) -> View:
         return self.shards[shard].view()
 
-    def _run(self, work: Callable[[int], T], shard: int) -> T:
+    def in_shard(self, work: Callable[[int], T], shard: int) -> T:
+        """Run `work` for a shard here; its errors name the version of the whole."""
         with whole_errors(self.uri, self.version, shard):
             return work(shard)
 
-    @property
-    def should_reload(self) -> bool:
-        """Whether it has notes, such as a store that was down, that may no longer apply."""
-        return bool(self.notes) and time.monotonic() - self._opened > RELOAD_AFTER_S
-
     def each(self, work: Callable[[int], T], shards: Iterable[int]) -> dict[int, T]:
         """Run `work` for these shards side by side; raise the error of the first that fails."""
-        jobs = {shard: self._background.run(partial(self._run, work, shard)) for shard in shards}
+        jobs = {
+            shard: self._background.run(partial(self.in_shard, work, shard)) for shard in shards
+        }
         try:
             return {shard: job.result() for shard, job in jobs.items()}
         finally:
@@ -106,49 +98,29 @@ class ShardedSnapshot:
                 self._statistics = SharedStatistics(list(read.values()))
         return self._statistics.weights(terms)
 
-    def __len__(self) -> int:
-        """The number of passages."""
-        return self.version.passages
 
-
-class ShardedView:
+class ShardedView(BaseView):
     """Reads all shards for one search; the same to its users as `View`."""
 
     def __init__(self, snapshot: ShardedSnapshot, views: Mapping[int, View]) -> None:
+        super().__init__(snapshot)
         self._snapshot = snapshot
         self._views = views
 
-    def __len__(self) -> int:
-        """The number of passages."""
-        return len(self._snapshot)
+    def rows_of(self, sql: str) -> RowFilter:
+        """Find the rows that match SQL, whatever keys it compares."""
+        matching = self._each(lambda view: view.rows_of(sql))
+        empty = RowFilter(0, b"")
+        shards = tuple(matching.get(at, empty) for at in range(len(self._version.shards)))
+        return RowFilter(sum(shard.count for shard in shards), b"", shards)
 
-    @property
-    def spread(self) -> float:
-        """The standard deviation of cosines between passages; 0 for too few of them."""
-        return self._snapshot.version.vectors.spread
+    def matches_any(self, sql: str) -> bool:
+        """Whether a row of any shard matches SQL."""
+        in_shard = self._snapshot.in_shard
+        return any(in_shard(lambda at: self._views[at].matches_any(sql), at) for at in self._views)
 
-    def matching_rows(self, where: Where) -> RowFilter:
-        """Find the rows that match `where`, for both retrievers.
-
-        Raise `InputError` if `where` compares a key that no passage of any shard has, or compares
-        it with a value of a kind that the key never has.
-        """
-        sql = to_sql(where)
-
-        def find() -> RowFilter:
-            matching = self._each(lambda view: view.rows_of(sql))
-            if len(self):
-                check_keys(where, self._matches_any, self._keys)
-            empty = RowFilter(0, b"")
-            shards = tuple(matching.get(at, empty) for at in range(len(self._sizes())))
-            return RowFilter(sum(shard.count for shard in shards), b"", shards)
-
-        return self._snapshot.filters.get(sql, find)
-
-    def _matches_any(self, sql: str) -> bool:
-        return any(view.matches_any(sql) for view in self._views.values())
-
-    def _keys(self) -> Keys:
+    def keys(self) -> Keys:
+        """Collect the keys of the metadata. It reads all of it."""
         return merged_keys(self._each(lambda view: view.keys()).values())
 
     def dense(
@@ -164,7 +136,7 @@ class ShardedView:
 
     def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:
         """Find the `k` best passages by BM25. Any string is a valid query; it has no operators."""
-        terms = self._snapshot.analyser.query(query)
+        terms = self._analyser.query(query)
         if not any(astuple(terms)):
             return []
         shared = self._snapshot.weights(terms, self._views)
@@ -173,10 +145,6 @@ class ShardedView:
             return self._views[shard].shard_lexical(terms, count, shared, rows)
 
         return self._gather(part, k, allowed, MORE_ROWS)
-
-    def has_terms(self, query: str) -> bool:
-        """Whether `lexical` can find anything for a query: invisible characters have no terms."""
-        return any(astuple(self._snapshot.analyser.query(query)))
 
     def passages(self, row_ids: Sequence[int]) -> list[Passage]:
         """Read the passages of these rows, in the order of `row_ids`."""
@@ -221,7 +189,7 @@ class ShardedView:
         """The number of each shard's rows, or of those that match a filter."""
         if allowed is not None:
             return [shard.count for shard in allowed.shards]
-        numbers = range(len(self._snapshot.version.shards))
+        numbers = range(len(self._version.shards))
         return [len(self._views[at]) if at in self._views else 0 for at in numbers]
 
     def _gather(

@@ -4,10 +4,9 @@ The retrievers read only ids and scores. Texts are read once, for the candidates
 """
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,18 @@ from numpy.typing import NDArray
 
 from resift.errors import NoCopy, StoreError, VersionGone
 from resift.extras import require
-from resift.index.analysis.analyser import QueryTerms, open_analyser
+from resift.index.analysis.analyser import QueryTerms
 from resift.index.storage.errors import is_missing, store_errors
+from resift.index.table.base_snapshot import BaseSnapshot, BaseView
 from resift.index.table.bm25 import QueryWeights
 from resift.index.table.dataset import check_files
-from resift.index.table.filters import Keys, keys_of, sql_literal, to_sql
+from resift.index.table.filters import Keys, keys_of, sql_literal
 from resift.index.table.merging import Part
-from resift.index.table.row_filters import FilterCache, RowFilter, check_keys
+from resift.index.table.row_filters import RowFilter
 from resift.index.table.rows import READ_COLUMNS, STATES, Passage, from_row
 from resift.index.table.term_indexes import search_shard, search_terms
 from resift.index.table.term_statistics import TermStatistics, read_statistics
 from resift.index.table.vectors import NEAREST, nearest
-from resift.index.table.where import Where
 from resift.index.versions.record import VectorIndex, Version
 
 Scored = list[tuple[int, float]]
@@ -34,20 +33,12 @@ Scored = list[tuple[int, float]]
 
 # Lance nests a filter once for each value.
 _IDS_IN_A_FILTER = 100
-# Searches do not try again at once to reach a store that was down: each try takes seconds.
-RELOAD_AFTER_S = 60.0
-
-
 # Of 8 shards with 1,000,000 passages, recall@100 is .980 with half the effort, .981 with all.
 _LEAST_EFFORT = 0.5
 
 
-class Snapshot:
-    """An open version. It never changes, so row ids stay valid. Threads may share it.
-
-    `is_local` says that its files are on this machine's disk. `notes` tell how it differs from the
-    requested version, for example a copy that is read because the store is down.
-    """
+class Snapshot(BaseSnapshot):
+    """An open version of one table."""
 
     def __init__(
         self,
@@ -61,17 +52,11 @@ class Snapshot:
 
         A table on this machine's disk is opened once.
         """
-        self.uri = uri
-        self.version = version
-        self.is_local = is_local
-        self.analyser = open_analyser(version.analyser)
-        self.notes = notes
-        self._opened = time.monotonic()
+        super().__init__(uri, version, is_local, notes)
         self._is_checked = False
         self._open_table = open_table
         # One handle for all views, unless it counts the requests of one.
         self._local_table: Any = None
-        self.filters = FilterCache()
 
     def view(self) -> "View":
         """Open a view for one search."""
@@ -86,50 +71,17 @@ class Snapshot:
             self._local_table = table
         return View(self, table)
 
-    @property
-    def should_reload(self) -> bool:
-        """Whether it has notes, such as a store that was down, that may no longer apply."""
-        return bool(self.notes) and time.monotonic() - self._opened > RELOAD_AFTER_S
 
-    def __len__(self) -> int:
-        """The number of passages."""
-        return self.version.passages
-
-
-class View:
-    """Reads a version for one search, and counts its requests and bytes."""
+class View(BaseView):
+    """Reads a version of one table for one search, and counts its requests and bytes."""
 
     def __init__(self, snapshot: Snapshot, table: Any) -> None:
+        super().__init__(snapshot)
         self._snapshot = snapshot
         self._table = table
         self._requests = 0
         self._bytes = 0
         self._statistics: Mapping[str, TermStatistics] = {}
-
-    def __len__(self) -> int:
-        """The number of passages."""
-        return len(self._snapshot)
-
-    @property
-    def spread(self) -> float:
-        """The standard deviation of cosines between passages; 0 for too few of them."""
-        return self._snapshot.version.vectors.spread
-
-    def matching_rows(self, where: Where) -> RowFilter:
-        """Find the rows that match `where`, for both retrievers.
-
-        Raise `InputError` if `where` compares a key that no passage has, or compares it with a
-        value of a kind that the key never has.
-        """
-        sql = to_sql(where)
-
-        def find() -> RowFilter:
-            row_filter = self.rows_of(sql)
-            if len(self):
-                check_keys(where, self.matches_any, self.keys)
-            return row_filter
-
-        return self._snapshot.filters.get(sql, find)
 
     def rows_of(self, sql: str) -> RowFilter:
         """Find the rows that match SQL, whatever keys it compares."""
@@ -151,7 +103,7 @@ class View:
         self, vector: NDArray[np.float32], k: int, allowed: RowFilter | None = None
     ) -> Scored:
         """Find the `k` nearest passages, scored by cosine; `vector` has unit length, ``(dim,)``."""
-        return self._dense(vector, k, self._snapshot.version.vectors, allowed)
+        return self._dense(vector, k, self._version.vectors, allowed)
 
     def shard_dense(
         self, vector: NDArray[np.float32], count: int, allowed: RowFilter | None
@@ -160,7 +112,7 @@ class View:
 
         The effort of a graph was measured for the `NEAREST` of the shard.
         """
-        vectors = self._snapshot.version.vectors
+        vectors = self._version.vectors
         effort = math.ceil(vectors.effort * min(max(count / NEAREST, _LEAST_EFFORT), 1.0))
         return self._dense(vector, count, replace(vectors, effort=effort), allowed)
 
@@ -173,7 +125,7 @@ class View:
 
     def lexical(self, query: str, k: int, allowed: RowFilter | None = None) -> Scored:
         """Find the `k` best passages by BM25. Any string is a valid query; it has no operators."""
-        terms = self._snapshot.analyser.query(query)
+        terms = self._analyser.query(query)
         with self._reading():
             scores = search_terms(self._table, terms, k, allowed.rows if allowed else None)
         return sorted(scores.items(), key=_by_score)[:k]
@@ -191,10 +143,6 @@ class View:
         with self._reading():
             self._statistics = read_statistics(self._table)
         return self._statistics
-
-    def has_terms(self, query: str) -> bool:
-        """Whether `lexical` can find anything for a query: invisible characters have no terms."""
-        return any(astuple(self._snapshot.analyser.query(query)))
 
     def passages(self, row_ids: Sequence[int]) -> list[Passage]:
         """Read the passages of these rows, in the order of `row_ids`."""
@@ -241,7 +189,7 @@ class View:
             return self._table._take_rows(list(row_ids), columns=list(columns))
 
     def _reading(self) -> AbstractContextManager[None]:
-        return version_errors(self._snapshot.uri, self._snapshot.version)
+        return version_errors(self._snapshot.uri, self._version)
 
     def _statistics_read(self) -> Collection[TermStatistics]:
         """What this view has read beside the table, which does not count that."""

@@ -18,15 +18,19 @@ _FOLDERS = ("versions", "manifests")
 class IndexFiles:
     """The files of the index at one location. Threads may share it."""
 
-    def __init__(self, location: Location) -> None:
-        """Store the location; nothing is read or created yet."""
+    def __init__(self, location: Location, *, patient: bool = False) -> None:
+        """Store the location; nothing is read or created yet.
+
+        With `patient` wait longer, for a store that has responded before.
+        """
         self._location = location
+        self._patient = patient
 
     @cached_property
     def store(self) -> Any:
         """The obstore of the location; raises `FileNotFoundError` for a folder that is missing."""
         if self._location.bucket:
-            return open_bucket(self._location, patient=True)
+            return open_bucket(self._location, patient=self._patient)
         folder = self._location.folder
         with store_errors(self._location):
             exists = folder.is_dir()

@@ -43,12 +43,22 @@ class Damaged(StoreError):
 class Versions:
     """The published versions of the index at one location. Threads may share it."""
 
-    def __init__(self, location: Location, shard: "Shard | None" = None) -> None:
-        """Store the location, and which shard it is of another index; nothing is read yet."""
+    def __init__(
+        self, location: Location, shard: "Shard | None" = None, *, patient: bool = False
+    ) -> None:
+        """Store the location, and which shard it is of another index; nothing is read yet.
+
+        With `patient` wait longer for the store, as writers do: their work would be for nothing.
+        """
         self.location = location
         self.is_shard = shard is not None
         self._shard = shard
-        self._files = IndexFiles(location)
+        self._patient = patient
+        self._files = IndexFiles(location, patient=patient)
+
+    def patient(self) -> "Versions":
+        """The same versions, for a writer."""
+        return Versions(self.location, self._shard, patient=True)
 
     def numbers(self) -> list[int]:
         """List the numbers of all published versions, ascending. One request."""
@@ -126,7 +136,8 @@ class Versions:
         if not self.location.bucket:
             with store_errors(self.location):
                 local.refuse_links(self.location.folder, (SHARDS, shard_name(number)))
-        return Versions(shard_location(self.location, number), Shard(self, number, named_by))
+        shard = Shard(self, number, named_by)
+        return Versions(shard_location(self.location, number), shard, patient=self._patient)
 
     def named_shard(self, version: Version, number: int) -> "tuple[Versions, Version]":
         """Open a shard, and read the version of it that `version` names.

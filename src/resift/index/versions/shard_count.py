@@ -70,7 +70,7 @@ def _create(location: Location, count: ShardCount) -> ShardCount:
     already_exists = require("obstore.exceptions", "index").AlreadyExistsError
     body = json.dumps({"format": SHARDED_FORMAT} | asdict(count), indent=1).encode()
     with store_errors(location), suppress(already_exists):
-        obstore.put(IndexFiles(location).store, _FILE, body, mode="create")
+        obstore.put(IndexFiles(location, patient=True).store, _FILE, body, mode="create")
     claimed = claimed_shards(location)
     if claimed is None:
         raise Damaged(f"{location.uri}: {_FILE} was deleted just now: sync again")
