@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,19 @@ def undisturbed(documents: Path, tmp_path_factory: pytest.TempPathFactory) -> In
     return index
 
 
+def test_no_thread_of_ray_data_fetches_ahead(
+    documents: Path, tmp_path: Path, workers: RayWorkers
+) -> None:
+    """Such a thread may use Ray after its end, when a job fails: then Ray ends the process."""
+    running: set[str] = set()
+
+    def note(state: Progress) -> None:
+        running.update(frame.f_code.co_filename for frame in sys._current_frames().values())
+
+    open_index(tmp_path / "index").sync(str(documents), note, workers=workers)
+    assert [file for file in running if "block_batching" in file] == []
+
+
 def test_workers_build_the_same_index_and_later_only_what_has_changed(
     tmp_path: Path, workers: RayWorkers
 ) -> None:
@@ -165,37 +178,44 @@ def test_workers_build_the_same_index_and_later_only_what_has_changed(
 
 
 class Killer(threading.Thread):
-    """Kills processes that have embedded with -9, at random times, until it has killed enough."""
+    """Kills processes that have embedded with -9, at random times, until enough are killed."""
 
     def __init__(self, pids: Path, times: int) -> None:
         super().__init__(daemon=True)
         self.killed: list[int] = []
         self._pids, self._times = pids, times
         self._random = random.Random(11)
+        self._stop = threading.Event()
 
     def run(self) -> None:
         while len(self.killed) < self._times:
-            time.sleep(self._random.uniform(0.1, 0.9))
-            alive = [int(file.name) for file in self._pids.iterdir()]
-            alive = [pid for pid in alive if pid not in self.killed]
-            if alive:
-                pid = self._random.choice(alive)
-                os.kill(pid, signal.SIGKILL)
-                self.killed.append(pid)
+            if self._stop.wait(self._random.uniform(0.1, 0.9)):
+                return
+            seen = [int(file.name) for file in self._pids.iterdir()]
+            if left := [pid for pid in seen if pid not in self.killed]:
+                pid = self._random.choice(left)
+                with suppress(ProcessLookupError):  # Ray has ended it
+                    os.kill(pid, signal.SIGKILL)
+                    self.killed.append(pid)
+
+    def end(self) -> None:
+        """Kill nothing any more: the ids of processes are used again."""
+        self._stop.set()
+        self.join()
 
 
 def test_workers_that_are_killed_at_ten_random_points_change_nothing(
     documents: Path, undisturbed: Index, tmp_path: Path, workers: RayWorkers
 ) -> None:
     killed: list[int] = []
-    for number in range(5):
+    for number in range(10):
         pids = tmp_path / f"pids-{number}"
         pids.mkdir()
         index = open_index(tmp_path / f"index-{number}", pids=str(pids), delay_s=0.1)
         killer = Killer(pids, 2)
         killer.start()
         report = index.sync(str(documents), workers=workers)
-        killer.join(1.0)
+        killer.end()
         killed += killer.killed
         assert (report.added, report.skipped) == (60, ())
         assert_same(index, undisturbed)

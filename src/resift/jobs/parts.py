@@ -170,8 +170,11 @@ def _mapped(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield (number, pickled result) of the parts whose workers survived."""
     dataset = _dataset(ray, cluster, parts, job)
-    for row in dataset.iter_rows():
-        yield int(row["number"]), row["result"]
+    # Threads that fetch ahead may outlive the loop. If they let go of an object while Ray is shut
+    # down, Ray ends this process without a word.
+    tables = dataset.iter_batches(prefetch_batches=0, batch_size=None, batch_format="pyarrow")
+    for table in tables:
+        yield from zip(table["number"].to_pylist(), table["result"].to_pylist(), strict=True)
 
 
 def _dataset(ray: Any, cluster: Cluster, parts: Sequence[Any], job: Parts[Any, Any]) -> Any:
