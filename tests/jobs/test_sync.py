@@ -185,11 +185,11 @@ class Killer(threading.Thread):
         self.killed: list[int] = []
         self._pids, self._times = pids, times
         self._random = random.Random(11)
-        self._stop = threading.Event()
+        self._ended = threading.Event()
 
     def run(self) -> None:
         while len(self.killed) < self._times:
-            if self._stop.wait(self._random.uniform(0.1, 0.9)):
+            if self._ended.wait(self._random.uniform(0.1, 0.9)):
                 return
             seen = [int(file.name) for file in self._pids.iterdir()]
             if left := [pid for pid in seen if pid not in self.killed]:
@@ -200,7 +200,7 @@ class Killer(threading.Thread):
 
     def end(self) -> None:
         """Kill nothing any more: the ids of processes are used again."""
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 

@@ -170,7 +170,7 @@ def _mapped(
 ) -> Iterator[tuple[int, bytes]]:
     """Yield (number, pickled result) of the parts whose workers survived."""
     dataset = _dataset(ray, cluster, parts, job)
-    # Threads that fetch ahead may outlive the loop. If they let go of an object while Ray is shut
+    # Threads that fetch ahead may outlive the loop. If they release an object while Ray is shut
     # down, Ray ends this process without a word.
     tables = dataset.iter_batches(prefetch_batches=0, batch_size=None, batch_format="pyarrow")
     for table in tables:
