@@ -1,6 +1,7 @@
 """How fast do workers on a Ray cluster build an index, against processes without Ray?
 
-    python benchmarks/ray_index.py [--passages 6000] [--overhead 20000] [--rounds 3]
+    python benchmarks/ray_index.py [--passages 6000] [--overhead 20000] [--sharded 6000]
+                                   [--rounds 3]
 
 Documents of 10 sections of 200 tokens each lie in a folder. One
 after the other, in each round: two processes with one thread each, that sync one half of the
@@ -8,6 +9,8 @@ documents each into an index of their own; and one sync with two workers of one 
 cluster of two nodes, which runs already. Both embed with the bundled model; the time counts from
 the start of the command's work to the published version. Then, for --overhead passages, one
 process with two threads against one worker with two CPUs, which is the same work in one process.
+And for --sharded passages, an index of four shards against one index, both by two workers. 0 leaves
+a part out.
 Needs the extra ray. Last line of stdout: JSON.
 """
 
@@ -43,6 +46,8 @@ def main() -> None:
             figures |= {"speed_over_two_processes": _speed(folder, options)}
         if options.overhead:
             figures |= {"overhead": _overhead(folder, options)}
+        if options.sharded:
+            figures |= {"sharded_passages": options.sharded, "shards": _shards(folder, options)}
     print(json.dumps(figures))
 
 
@@ -77,10 +82,24 @@ def _overhead(folder: Path, options: argparse.Namespace) -> list[float]:
     return _summary(overhead)
 
 
+def _shards(folder: Path, options: argparse.Namespace) -> list[float]:
+    """The share of time that an index of shards takes more than one index."""
+    more = []
+    documents = _documents(folder / "sharded", options.sharded, 3)
+    with _cluster(1, 1) as address:
+        for number in range(options.rounds):
+            one = _sync(documents, folder / f"one-{number}", _workers(address))
+            several = _sync(documents, folder / f"several-{number}", _workers(address), shards=4)
+            more.append(several / one - 1)
+            print(f"{options.sharded:,} passages: one index {one:.1f} s, four shards {several:.1f}")
+    return _summary(more)
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--passages", type=int, default=6_000)
     parser.add_argument("--overhead", type=int, default=20_000)
+    parser.add_argument("--sharded", type=int, default=6_000)
     parser.add_argument("--rounds", type=int, default=3)
     return parser.parse_args()
 
@@ -123,9 +142,15 @@ def _workers(address: str) -> RayWorkers:
     return RayWorkers(Cluster(address, workers=2))
 
 
-def _sync(documents: Path, index: Path, workers: RayWorkers | None, threads: int = 0) -> float:
+def _sync(
+    documents: Path,
+    index: Path,
+    workers: RayWorkers | None,
+    threads: int = 0,
+    shards: int | None = None,
+) -> float:
     started = time.perf_counter()
-    with Index(index, settings=Settings(threads=threads)) as target:
+    with Index(index, settings=Settings(threads=threads), shards=shards) as target:
         report = target.sync(str(documents), workers=workers)
     seconds = time.perf_counter() - started
     print(f"  {report.passages_embedded:,} passages in {seconds:.1f} s", flush=True)

@@ -4,6 +4,7 @@ import json
 import stat
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import obstore
 import pytest
 
-from resift.errors import MissingExtra, SettingsError
+from resift.errors import IndexNotFound, MissingExtra, SettingsError, StoreError
 from resift.index.storage.client import lance_options, open_bucket
 from resift.index.storage.credentials import Credentials, find_credentials
 from resift.index.storage.errors import describe
 from resift.index.storage.location import Location
+from resift.index.versions.published import Versions
 from resift.settings import StorageSettings
 from storage.conftest import Server
 from storage.faulty import Faults, FaultyProxy
@@ -326,3 +328,21 @@ def test_a_failed_lookup_of_credentials_is_not_remembered(aws_files: Path) -> No
         "[work]\naws_access_key_id = a\naws_secret_access_key = b\n"
     )
     assert find_credentials(storage) is not None
+
+
+def test_a_writer_outlasts_what_ends_a_reader(proxy: FaultyProxy, bucket: str) -> None:
+    """Both list and read the versions of a shard; a writer's work would be for nothing."""
+    reader = Versions(Location(bucket, "index", Server(proxy.endpoint).settings()))
+    writer = reader.patient()
+    questions: list[tuple[int, Callable[[Versions], object]]] = [
+        (4, lambda versions: versions.numbers()),
+        (6, lambda versions: versions.get(1)),
+    ]
+    for refused, ask in questions:
+        proxy.restart(Faults(slow_down_until=refused))
+        with pytest.raises(StoreError, match="fewer requests"):
+            ask(reader.shard(0))
+        proxy.restart(Faults(slow_down_until=refused))
+        with suppress(IndexNotFound):
+            assert ask(writer.shard(0)) == []
+        assert len(proxy.seen) > refused

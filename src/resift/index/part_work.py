@@ -42,7 +42,7 @@ class Workers(Protocol):
     """Other processes that do the parts of a sync, such as `resift.jobs.sync.RayWorkers`."""
 
     def connected(self) -> AbstractContextManager[object]:
-        """A connection to the workers, which all calls of `write` in the ``with`` statement use.
+        """A connection to the workers, for all calls of the other methods within it.
 
         A sync that has something to write enters it before it makes or changes anything.
         """

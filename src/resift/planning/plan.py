@@ -70,7 +70,7 @@ def make_plan(targets: Targets, costs: Costs, prices: Prices) -> Plan:
     targets = replace(
         targets,
         changes=targets.changed_a_day,
-        workers=targets.workers or build_cores(demand),
+        workers=build_cores(demand),
     )
     fleet = plan_fleet(targets, costs, prices, demand)
     rows = [
@@ -127,7 +127,7 @@ def _row(stage: str, step: str, estimates: Sequence[Estimate], **figures: float)
 def _build(targets: Targets, demand: Demand, prices: Prices) -> list[Row]:
     """The first build, once. Its steps share the cores, one shard a machine at a time."""
     steps = demand.build_steps(targets.passages)
-    cores = targets.workers or 1
+    cores = build_cores(demand)
     build = demand.of_index("build_mb")
     memory = build.value / 1e3 * -(-cores // prices.cores)
     rows = [
@@ -149,8 +149,10 @@ def _build(targets: Targets, demand: Demand, prices: Prices) -> list[Row]:
     return [*rows, requests]
 
 
-def build_cores(demand: Demand) -> int:
-    """As many cores as build the index in a day, or the most that a plan may have."""
+def build_cores(demand: Demand) -> float:
+    """The workers, or as many cores as build the index in a day, or the most of a plan."""
+    if demand.targets.workers is not None:
+        return demand.targets.workers
     steps = demand.build_steps(demand.targets.passages)
     work = sum(step.core_hours for step in steps) / EFFICIENCY
     return min(max(math.ceil(work / BUILD_HOURS), 1), MOST_WORKERS)

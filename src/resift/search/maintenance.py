@@ -66,8 +66,8 @@ class Maintenance:
     ) -> SyncReport:
         """Sync, and delete versions that were replaced long ago."""
         source = open_source(source_uri, self.loader.settings.storage)
+        newest = self.loader.versions.newest()  # soon an error if nobody is there
         versions = self.loader.versions.patient()
-        newest = versions.newest()
         shards = shard_count(versions, newest, self.loader.shards)
         work = partial(sync_shards, shards=shards) if shards > 1 else sync
         with _models(self.loader, newest, token_states) as models:
@@ -162,8 +162,8 @@ class Maintenance:
 
     def rollback(self, number: int) -> Version:
         """Publish a version again as the newest."""
+        old = self.loader.versions.get(number)
         versions = self.loader.versions.patient()
-        old = versions.get(number)
         if old.shards:
             embedder = self.loader.embedder(old).result()
             version = rollback_whole(versions, number, embedder, self._open_table(old))
@@ -174,8 +174,8 @@ class Maintenance:
 
     def clean(self, keep: int, older_than_days: float) -> tuple[list[int], int]:
         """Delete versions that were replaced so long ago, except the last `keep`."""
-        versions, older_than_s = self.loader.versions.patient(), older_than_days * DAY_S
-        newest = versions.find()
+        newest, older_than_s = self.loader.versions.find(), older_than_days * DAY_S
+        versions = self.loader.versions.patient()
         open_table = self._open_table(newest)
         if newest.shards:
             return clean_whole(versions, keep, older_than_s, open_table)

@@ -8,8 +8,10 @@ from resift.index.run import Progress, ProgressCallback
 
 
 class AddedProgress:
-    """The progress of all shards. Those that have not begun count with what the published versions
-    lack; an interrupted run may have written some of that.
+    """The progress of all shards together.
+
+    Shards that have not begun count with what the published versions lack; an interrupted run may
+    have written some of that.
     """
 
     def __init__(

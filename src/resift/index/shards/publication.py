@@ -16,18 +16,15 @@ from resift.index.versions.record import Version
 class ShardPublication:
     """What is to be published of a shard, with the id of its table. It can be pickled.
 
-    `whole` is the location of the index, and `number` counts its shards from 0.
+    `whole` is the location of the index, and `number` counts its shards from 0. The table has so
+    many `passages`, those that are replaced included.
     """
 
     whole: Location
     number: int
     table: str
+    passages: int
     delta: SyncDelta
-
-    @property
-    def passages(self) -> int:
-        """About how many passages the shard will have."""
-        return sum(entry.passages for entry in self.delta.current.values())
 
     def publish(self, embedder: Embedder) -> Version:
         """Publish the shard's version, which no version of the whole names yet.

@@ -196,8 +196,8 @@ class _ShardWork:
             strict=True,
         ):
             delta = replace(sync_delta(changes.comparison, run), source_options={})
-            whole = self._versions.location
-            written.append(ShardPublication(whole, number, changes.store.table, delta))
+            whole, store = self._versions.location, changes.store
+            written.append(ShardPublication(whole, number, store.table, len(store), delta))
             self._add(run)
         return written
 

@@ -26,7 +26,7 @@ _RETRIED = {429, 500, 502, 503, 504}
 _TIMEOUT_S = 10.0
 _MAX_WAIT_S = 5.0
 _TRIES, _SECONDS = 4, 10.0
-# For later pages: a store that has responded once is worth waiting for.
+# For later pages, and for writers: a store that has responded once is worth waiting for.
 _PATIENT_TRIES, _PATIENT_SECONDS = 10, 60.0
 _MAX_PAGE_BYTES = 32 << 20
 # The start of object_store's messages, after which `storage.errors` expects no object names.
@@ -36,10 +36,14 @@ _FAILED = "Error performing GET listing in 0s - "
 class BucketListing:
     """Requests the pages of a bucket's listing. Threads may share it."""
 
-    def __init__(self, location: Location) -> None:
-        """Look up credentials; send no request."""
+    def __init__(self, location: Location, *, patient: bool = False) -> None:
+        """Look up credentials; send no request.
+
+        With `patient` wait longer for the first page too, for a store that has responded before.
+        """
         self._sign = list_signer(location)
         self._client = HttpClient(ca_file=location.access.ca_file)
+        self._patient = patient
         self._dialect = az_listing if location.scheme == "az" else s3_listing
 
     def pages(self, prefix: str, page_size: int = 1000) -> Iterator[list[ListedObject]]:
@@ -48,7 +52,8 @@ class BucketListing:
         Raise `ListingError` for a response that is not a page, and obstore's errors of signing.
         """
         query = self._dialect.first_query(prefix, page_size)
-        page = self._page(query, prefix, _TRIES, _SECONDS)
+        first = (_PATIENT_TRIES, _PATIENT_SECONDS) if self._patient else (_TRIES, _SECONDS)
+        page = self._page(query, prefix, *first)
         seen: set[str] = set()
         while True:
             yield page.objects

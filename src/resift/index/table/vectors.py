@@ -166,7 +166,7 @@ def _sample(dataset: Any, size: int, column: str) -> tuple[NDArray[np.bytes_], A
 
 
 def _to_hashes(array: Any) -> NDArray[np.bytes_]:
-    """Convert an Arrow array of hashes; not by Python's bytes, which take a second a million."""
+    """Convert an Arrow array of hashes, without a Python object for each."""
     start = array.offset * HASH_BYTES
     values = memoryview(array.buffers()[1] or b"")[start : start + len(array) * HASH_BYTES]
     return np.frombuffer(values, f"S{HASH_BYTES}")

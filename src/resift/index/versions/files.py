@@ -47,7 +47,8 @@ class IndexFiles:
         """List files below ``versions/``; raise `StoreError` if the response is not a listing."""
         prefix = f"{self._location.path}/" if self._location.path else ""
         with store_errors(self._location):
-            pages = list(BucketListing(self._location).pages(f"{prefix}versions/"))
+            listing = BucketListing(self._location, patient=self._patient)
+            pages = list(listing.pages(f"{prefix}versions/"))
         return [(file.key.removeprefix(prefix), file.modified) for page in pages for file in page]
 
     def _in_folder(self) -> list[tuple[str, float]]:
