@@ -1,0 +1,1 @@
+"""Adapters for frameworks, one file each. They translate; they rank nothing themselves."""

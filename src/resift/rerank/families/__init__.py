@@ -1,0 +1,1 @@
+"""Second stages that are no local encoder: services, language models, chains."""

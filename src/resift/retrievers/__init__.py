@@ -1,0 +1,1 @@
+"""First stages of other search engines, one file each: a query and k in, candidates out."""
