@@ -70,7 +70,7 @@ def main() -> None:
         for scale, pairs in (("plain", judged.plain), ("fused", judged.fused)):
             if pairs is None:
                 continue
-            current = baselines(judged.manifest, fused=scale == "fused")
+            current = baselines(judged.scorer.scale, fused=scale == "fused")
             try:
                 row = {"collection": name, "scale": scale, **split_means(pairs, current)}
             except DatasetError as error:

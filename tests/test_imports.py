@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
 BASE = {
     "types", "errors", "extras", "files", "inputs", "cores", "settings", "plain_json",
-    "setting_values", "storage_settings", "storage_tables",
+    "setting_values", "storage_settings", "storage_tables", "background", "transport",
 }  # fmt: skip
 
 MAY_IMPORT = {
@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "errors": set[str](),
     "extras": {"errors"},
     "cores": set[str](),
+    "background": set[str](),
+    "transport": {"errors", "files"},
     "files": {"errors"},
     "inputs": {"errors", "files"},
     "settings": {"errors", "files", "setting_values", "storage_settings", "storage_tables"},

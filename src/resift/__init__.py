@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from resift.index.source_options import SourceOptions
     from resift.index.sources.patterns import Globs
     from resift.index.versions.record import VectorIndex, Version
+    from resift.rerank.ranker import Ranker
     from resift.rerank.reranker import Reranker
     from resift.rerank.result import ScoredCandidates
     from resift.rerank.verify import ModelCheck, Verification
-    from resift.search.components import Ranker
     from resift.search.index import Index
     from resift.search.options import Collapse, Mode
     from resift.search.retrieval import Retrieved
@@ -99,10 +99,10 @@ _MODULES = {
     "index.run": "Progress ProgressCallback",
     "index.source_options": "SourceOptions",
     "index.versions.record": "VectorIndex Version",
+    "rerank.ranker": "Ranker",
     "rerank.reranker": "Reranker",
     "rerank.result": "ScoredCandidates",
     "rerank.verify": "ModelCheck Verification",
-    "search.components": "Ranker",
     "search.index": "Index",
     "search.options": "Collapse Mode",
     "search.retrieval": "Retrieved",

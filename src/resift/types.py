@@ -159,6 +159,9 @@ class Receipt:
     were read are unknown. `query_prompt` is what the model's own configuration puts before the
     query. `notes` has other remarks.
 
+    A ranking that several rerankers made has the `receipts` of each, in running order: of a chain,
+    and of a reranker that failed with that of the one which took over.
+
     A search adds the `version` of the index, and the number of `requests` to the object store and
     of `bytes` from it (0 for an index on a local disk). With `collapse`, so many candidates were
     `collapsed`: a better passage of their document is in the ranking.
@@ -198,6 +201,7 @@ class Receipt:
     late: int = 0
     failed: int = 0
     collapsed: int = 0
+    receipts: "tuple[Receipt, ...]" = ()
 
 
 @dataclass(frozen=True, slots=True)

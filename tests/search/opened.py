@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.fakes import HashingEmbedder
-from resift.index.background import Background, ready
+from resift.background import Background, ready
 from resift.index.table.snapshot import Snapshot
-from resift.search.call import Clock, SearchCall
+from resift.search.clock import Clock
 from resift.search.components import Components
+from resift.search.index_stage import index_call
 from resift.search.options import SearchOptions
 from resift.search.two_stage import search
 from resift.types import Ranking
@@ -37,7 +38,7 @@ def search_components(
         None if reranker is None else _job(reranker),
         BACKGROUND,
     )
-    return search(SearchCall(query, options, components, Clock(budget_ms)))
+    return search(index_call(query, options, components, Clock(budget_ms)))
 
 
 def _job(component: object) -> "Future[Any]":

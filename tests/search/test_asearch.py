@@ -12,7 +12,7 @@ import pytest
 from index.fakes import HashingEmbedder
 from resift.errors import InputError, VersionGone
 from resift.index.table.snapshot import View
-from resift.search.call import Clock
+from resift.search.clock import Clock
 from resift.search.index import Index
 from resift.settings import Settings
 from resift.types import Candidate, Ranking

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from resift import QueryError, Reranker
-from resift.index.background import Background
+from resift.background import Background
 from resift.rerank.deadline import Deadline
 from resift.serve.admission import Admission
 from resift.serve.lengths import AT_ONCE, Lengths

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from resift.errors import EmbedderError, SettingsError, SourceError
-from resift.index.certificates import read_authorities, trust_in_lance
-from resift.index.embedders.endpoint import Endpoint, RetryLimits
+from resift.transport.certificates import read_authorities, trust_in_lance
+from resift.transport.endpoint import Endpoint, RetryLimits
 from resift.index.sources.source import open_source
 from resift.index.storage.doctor import examine
 from resift.settings import GsSettings, Settings, StorageSettings

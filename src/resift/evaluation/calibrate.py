@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 from resift.errors import DatasetError
 from resift.evaluation.first_stage import doc_id
 from resift.extras import require
-from resift.rerank.artifact import Manifest
-from resift.rerank.calibration import SIGMOID, Curve, Fit, Isotonic, JudgedCalibration, Platt
-from resift.rerank.result import ScoredCandidates, manifest_of
+from resift.rerank.calibration import (
+    SIGMOID,
+    Curve,
+    Fit,
+    Isotonic,
+    JudgedCalibration,
+    Platt,
+    ScoreScale,
+)
+from resift.rerank.result import ScoredCandidates, scorer_of
+from resift.rerank.scorer import Scorer
 from resift.types import Ranking
 
 FOLDS = 5
@@ -55,13 +63,13 @@ class JudgedLogits:
 
 @dataclass(frozen=True, slots=True)
 class JudgedPairs:
-    """The judged pairs that the model of `manifest` scored.
+    """The judged pairs that `scorer` scored.
 
     `fused` has the logits with first stage and feedback at the two weights, or is None if a query
     has no first-stage scores. `depth` is the median number of candidates.
     """
 
-    manifest: Manifest
+    scorer: Scorer
     plain: JudgedLogits
     fused: JudgedLogits | None
     fusion_weight: float = 0.0
@@ -94,18 +102,18 @@ def label_pairs(
 
     Raises `DatasetError` if there are no queries.
     """
-    manifest: Manifest | None = None
+    scorer: Scorer | None = None
     weights: list[float] = []
     depths: list[int] = []
     rows: list[tuple[int, float, float, bool]] = []
     for number, (scored, grades) in enumerate(queries):
-        manifest = manifest_of(scored)
+        scorer = scorer_of(scored)
         ranking = scored.ranking(fusion_weight=options.fusion_weight)
         depths.append(len(scored.candidates))
         if ranking.receipt.scored:
             weights.append(ranking.receipt.fusion_weight)
         rows += [(number, *pair) for pair in _labelled(ranking, grades, options)]
-    if manifest is None:
+    if scorer is None:
         raise DatasetError("no query has judgments; are the judgments of this run?")
     columns = list(zip(*rows, strict=True)) or [()] * 4
     numbers, relevant = np.array(columns[0], np.int64), np.array(columns[3], np.bool_)
@@ -114,8 +122,8 @@ def label_pairs(
     )
     depth = round(float(np.median(depths)))
     if not (weights and all(weights)):
-        return JudgedPairs(manifest, plain, None, depth=depth)
-    return JudgedPairs(manifest, plain, fused, weights[0], manifest.feedback_weight, depth)
+        return JudgedPairs(scorer, plain, None, depth=depth)
+    return JudgedPairs(scorer, plain, fused, weights[0], scorer.feedback_weight, depth)
 
 
 def _labelled(
@@ -139,12 +147,12 @@ def _labelled(
 
 def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport:
     """Fit plain and fused logits; `made` records date and data. Raises the errors of `fit`."""
-    manifest, pairs = judged.manifest, judged.plain
-    plain = fit(pairs, baselines(manifest, fused=False))
-    fused = fit(judged.fused, baselines(manifest, fused=True)) if judged.fused else None
+    scorer, pairs = judged.scorer, judged.plain
+    plain = fit(pairs, baselines(scorer.scale, fused=False))
+    fused = fit(judged.fused, baselines(scorer.scale, fused=True)) if judged.fused else None
     calibration = JudgedCalibration(
-        model=manifest.name,
-        fingerprint=manifest.fingerprint,
+        model=scorer.name,
+        fingerprint=scorer.fingerprint,
         queries=len(np.unique(pairs.queries)),
         pairs=len(pairs.logits),
         relevant=int(pairs.relevant.sum()),
@@ -159,11 +167,12 @@ def calibrate(judged: JudgedPairs, made: Mapping[str, str]) -> CalibrationReport
     return CalibrationReport(calibration, judged, plain, fused)
 
 
-def baselines(manifest: Manifest, *, fused: bool) -> dict[str, Curve]:
+def baselines(scale: ScoreScale, *, fused: bool) -> dict[str, Curve]:
     """Curves to compare a fit with: the sigmoid, and the model's own curve if it has one."""
-    scale = manifest.scale
-    curve = scale.fused if fused and scale.fused else scale.plain
-    return {"none": SIGMOID} | ({"model": curve} if scale.source == "model" else {})
+    model = scale if scale.source == "model" else scale.otherwise
+    if model is None or model.source != "model":
+        return {"none": SIGMOID}
+    return {"none": SIGMOID, "model": model.fused if fused and model.fused else model.plain}
 
 
 def fit(judged: JudgedLogits, baselines: Mapping[str, Curve]) -> HeldOutFit:

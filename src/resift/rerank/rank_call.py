@@ -21,6 +21,7 @@ from resift.rerank.options import RankOptions
 from resift.rerank.precompute import unpack_all
 from resift.rerank.request import Steps
 from resift.rerank.result import ScoredCandidates, interpolation, make_ranking
+from resift.rerank.scorer import Scorer
 from resift.rerank.state import CandidateTexts
 from resift.types import Candidate, DocumentLike, Explainer, LongDocuments, Ranking
 
@@ -33,6 +34,11 @@ class RankCalls:
     manifest: Manifest
     scale: ScoreScale
     explainer: Explainer
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model, as rankings know it."""
+        return Scorer.of(self.manifest, self.scale, self.engine.model.runtime)
 
     def rank(
         self,
@@ -80,9 +86,7 @@ class RankCalls:
             candidates,
             {},
             _state=state,
-            _manifest=self.manifest,
-            _scale=self.scale,
-            _runtime=model.runtime,
+            _scorer=self.scorer,
             _exact=early_exit is None,
             _unread=unread,
         )
@@ -93,5 +97,5 @@ class RankCalls:
         """The early exit for the first `top_n`; None if all candidates run through all stages."""
         if options.exact or options.top_n is None or not self.manifest.exits:
             return None
-        added = interpolation(candidates, options, self.manifest)
+        added = interpolation(candidates, options, self.scorer)
         return EarlyExit(options.top_n, added, options.tolerance)

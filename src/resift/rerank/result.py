@@ -13,12 +13,11 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.rerank.artifact import Manifest
-from resift.rerank.calibration import ScoreScale
 from resift.rerank.candidate_stream import NOTHING_UNREAD, UnreadCandidates
 from resift.rerank.candidates import as_candidate, candidate_or_empty, first_rank, title_part
 from resift.rerank.options import RankOptions, checked_count
 from resift.rerank.ordering import Interpolation, Numbers, fusion, order
+from resift.rerank.scorer import Scorer
 from resift.rerank.state import NO_ROW, CallState
 from resift.types import Calibrated, Candidate, Explainer, Hit, Ranking, Receipt, Status
 
@@ -39,9 +38,7 @@ class ScoredCandidates:
     candidates: Sequence[Candidate]
     took_ms: Mapping[int, float]
     _state: CallState
-    _manifest: Manifest
-    _scale: ScoreScale
-    _runtime: str
+    _scorer: Scorer
     _exact: bool = True
     _unread: UnreadCandidates = NOTHING_UNREAD
 
@@ -87,9 +84,9 @@ class ScoredCandidates:
         return bool(self._state.cached.any())
 
 
-def manifest_of(scored: ScoredCandidates) -> Manifest:
-    """The manifest of the model that scored the candidates."""
-    return scored._manifest
+def scorer_of(scored: ScoredCandidates) -> Scorer:
+    """What scored the candidates."""
+    return scored._scorer
 
 
 def make_ranking(
@@ -141,11 +138,11 @@ class _Order:
 def _ordered(scored: ScoredCandidates, options: RankOptions, depth: int | None) -> _Order:
     candidates = scored.candidates[:depth]
     state = scored._state.head(len(candidates))
-    added = interpolation(candidates, options, scored._manifest)
+    added = interpolation(candidates, options, scored._scorer)
     logits = state.logits.astype(np.float64)
     feedback = added.feedback(logits, state.means)
     sums = logits + added.fusion + feedback
-    curve, meaning = scored._scale.curve(added.weight, added.feedback_weight)
+    curve, meaning = scored._scorer.scale.curve(added.weight, added.feedback_weight)
     ranks = [first_rank(index, candidate) for index, candidate in enumerate(candidates)]
     behind = np.where(state.pruned, 100 - state.stages, 0).astype(np.int8)  # the earliest last
     indices = order(sums, logits, ranks, behind)
@@ -163,7 +160,7 @@ def _receipt(
     state, added, statuses = order.state, order.added, order.state.statuses
     depth = len(statuses) + len(unread)
     count = int(np.isfinite(state.logits).sum())
-    calibration, note = scored._scale.meaning(order.meaning, depth)
+    calibration, note = scored._scorer.scale.meaning(order.meaning, depth)
     partial = state.partial or bool(unread.missing)
     reasons = (state.reason or "time was up", *unread.missing) if unread.missing else ()
     best = float(order.scores[order.indices[0]]) if len(order.indices) else math.nan
@@ -172,9 +169,9 @@ def _receipt(
     if started is not None:
         timings["total"] = (time.perf_counter() - started) * 1000
     return Receipt(
-        model=scored._manifest.name,
-        fingerprint=scored._manifest.fingerprint,
-        runtime=scored._runtime,
+        model=scored._scorer.name,
+        fingerprint=scored._scorer.fingerprint,
+        runtime=scored._scorer.runtime,
         depth=depth,
         scored=count,
         cut=statuses.count("cut"),
@@ -199,18 +196,18 @@ def _receipt(
         windowed=sum(row.windows > 0 for row in rows),
         windows=sum(row.windows for row in rows),
         mostly_unknown=sum(row.unknown_share > MOSTLY for row in rows),
-        query_prompt=scored._manifest.query_prompt,
+        query_prompt=scored._scorer.query_prompt,
         late=statuses.count("late") + len(unread),
         failed=statuses.count("failed"),
     )
 
 
 def interpolation(
-    candidates: Sequence[Candidate], options: RankOptions, manifest: Manifest
+    candidates: Sequence[Candidate], options: RankOptions, scorer: Scorer
 ) -> Interpolation:
     """The terms added to the logits; none if a readable text has no first-stage score."""
     weight = options.fusion_weight
-    weight = manifest.fusion_weight if weight is None else weight
+    weight = scorer.fusion_weight if weight is None else weight
     scores = [candidate.score for candidate in candidates]
     missing = [
         index
@@ -221,10 +218,10 @@ def interpolation(
     ]
     if not missing and weight:
         added = np.nan_to_num(fusion(scores, weight))
-        return Interpolation(added, weight, manifest.feedback_weight)
+        return Interpolation(added, weight, scorer.feedback_weight)
     reason = None
     has_scores = any(score is not None for score in scores)
-    if has_scores and options.fusion_weight is None and not manifest.fusion_weight:
+    if has_scores and options.fusion_weight is None and not scorer.fusion_weight:
         reason = "this model has no fitted weight for them; pass fusion_weight to use them"
     elif has_scores and weight:
         reason = (

@@ -7,13 +7,13 @@ background for the next search.
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import Any
 
+from resift.background import Background, Shared, ready, then
 from resift.index.analysis.spec import ANY_ANALYSER, AnalyserChoice
-from resift.index.background import Background, ClosedAfterUse, Shared, ready, then
 from resift.index.embed import Embedder, is_unpinned, open_embedder, recorded_embedder
 from resift.index.shards.layout import check_shard_count
 from resift.index.storage.location import locate
@@ -27,35 +27,14 @@ from resift.index.table.open import (
 from resift.index.table.sharded import OpenVersion
 from resift.index.versions.published import Versions
 from resift.index.versions.record import Version
+from resift.rerank.ranker import Ranker
 from resift.search.options import Mode
+from resift.search.reranker_loader import RerankerLoader
 from resift.settings import Settings
-from resift.types import Candidate, Ranking
 
 _READS = 32  # concurrent reads of the index
 _OPENINGS = 8
 _LOADINGS = 4
-
-
-class Ranker(Protocol):
-    """The protocol of a second stage, such as `Reranker`.
-
-    `rank` also gets those of `exact`, `tolerance`, `fusion_weight`, `min_score`, `abstain_below`
-    and `long_documents` that the caller of a search sets. The query is in the form of indexed text
-    (`index.normalisation`). `search.call.is_outage` decides which of
-    its errors end a search. `Index.asearch` awaits `arank`, with the same arguments, if the object
-    has it.
-    """
-
-    def rank(
-        self,
-        query: str,
-        documents: "list[Candidate]",
-        *,
-        top_n: int | None = None,
-        budget_ms: float | None = None,
-    ) -> Ranking:
-        """Put `documents` in order for `query` and return the first `top_n`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +78,7 @@ class ComponentLoader:
         self._lock = threading.RLock()
         self._libraries: Shared[None] = Shared(lambda: self._loadings.run(import_lance))
         self._embedders: dict[str | None, Shared[Embedder]] = {}
-        self._reranker = self._new_reranker()
+        self._reranker = RerankerLoader(reranker, lambda: self.settings, self._loadings)
         self.forget_version()
 
     def elsewhere(self, threads: int) -> "Callable[[], ComponentLoader]":
@@ -195,19 +174,9 @@ class ComponentLoader:
                 self._embedders[name] = Shared(lambda: self._loadings.run(load))
             return self._embedders[name].job()
 
-    @contextmanager
-    def reranker(self) -> "Iterator[Callable[[], Future[Ranker]]]":
-        """A function that gets the caller's reranker, or starts to load the one in the settings.
-
-        `forget_models` does not close it before the end of the block.
-        """
-        with self._lock:
-            reranker = self._reranker
-            reranker.enter()
-        try:
-            yield reranker.job
-        finally:
-            reranker.leave()
+    def reranker(self) -> "AbstractContextManager[Callable[[], Future[Ranker]]]":
+        """`RerankerLoader.reranker`."""
+        return self._reranker.reranker()
 
     def forget_version(self) -> None:
         """Let the next search look for the newest version; models stay loaded."""
@@ -245,8 +214,7 @@ class ComponentLoader:
         """
         with self._lock:
             self._embedders = {}
-            retired, self._reranker = self._reranker, self._new_reranker()
-        retired.retire()
+        self._reranker.forget()
 
     def _query_embedder(self) -> "Future[Embedder]":
         """The embedder; its future raises `IndexMismatch` if another embedder made the index."""
@@ -280,17 +248,3 @@ class ComponentLoader:
             return self._openings.run(lambda: open_choice(location, settings, choice))
 
         return then(version.job(), open_snapshot)
-
-    def _new_reranker(self) -> ClosedAfterUse[Any]:
-        """The caller's reranker, which stays open, or the one in the settings."""
-
-        def load_model() -> Ranker:
-            # Here, because a search without reranking needs no model runtime.
-            from resift.rerank.reranker import Reranker
-
-            return Reranker(settings=self.settings)
-
-        given = self._given_reranker
-        if given is not None:
-            return ClosedAfterUse(lambda: ready(given), lambda _: None)
-        return ClosedAfterUse(lambda: self._loadings.run(load_model), lambda model: model.close())

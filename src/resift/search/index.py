@@ -9,9 +9,9 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from resift.background import Background, ready
 from resift.errors import InputError, VersionGone, shown
 from resift.index.analysis.spec import checked_choice
-from resift.index.background import Background, ready
 from resift.index.citation import CitationVerifier
 from resift.index.claims import Cited, Verdict
 from resift.index.embed import Embedder, Precomputer
@@ -29,8 +29,11 @@ from resift.index.versions.record import Version
 from resift.rerank.candidates import check_query
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.options import checked_flag
-from resift.search.call import Clock, SearchCall
-from resift.search.components import ComponentLoader, Ranker
+from resift.rerank.ranker import Ranker
+from resift.search.call import Retrieved
+from resift.search.clock import Clock
+from resift.search.components import ComponentLoader
+from resift.search.index_stage import index_call
 from resift.search.maintenance import KEEP_DAYS, Maintenance, When
 from resift.search.neighbours import neighbours, widened
 from resift.search.options import (
@@ -49,7 +52,7 @@ from resift.search.options import (
     checked_shards,
     checked_version,
 )
-from resift.search.retrieval import Retrieved, as_candidate, retrieve
+from resift.search.retrieval import as_candidate, retrieve
 from resift.search.two_stage import asearch, search
 from resift.settings import Settings, checked_settings
 from resift.types import DEPTH, Candidate, Hit, LongDocuments, Ranking
@@ -311,7 +314,7 @@ class Index:
 
         async def run(notes: tuple[str, ...]) -> Ranking:
             with self._loader.components(options.mode, options.rerank) as components:
-                call = SearchCall(query, options, components, clock, notes)
+                call = index_call(query, options, components, clock, notes)
                 return await asearch(call, self._async_searches, on_first_stage)
 
         try:
@@ -346,7 +349,7 @@ class Index:
         def read(notes: tuple[str, ...]) -> Retrieved:
             with self._loader.components(options.mode, False) as components:
                 components = replace(components, reranker=precomputer)
-                return retrieve(SearchCall(query, options, components, clock, notes))
+                return retrieve(index_call(query, options, components, clock, notes), components)
 
         return self._read(read)
 
@@ -462,7 +465,7 @@ class Index:
     def _search(self, query: str, options: SearchOptions, clock: Clock) -> Ranking:
         def run(notes: tuple[str, ...]) -> Ranking:
             with self._loader.components(options.mode, options.rerank) as components:
-                return search(SearchCall(query, options, components, clock, notes))
+                return search(index_call(query, options, components, clock, notes))
 
         return self._read(run)
 

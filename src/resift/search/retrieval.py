@@ -1,18 +1,20 @@
-"""The first stage: open → filter → retrieve → fuse → read the candidates' texts."""
+"""The first stage over an index: open → filter → retrieve → fuse → read the candidates' texts."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TypeVar
 
-from resift.index.background import then
+from resift.background import then
 from resift.index.claims import citation_of
 from resift.index.embed import Embedder, Precomputer
 from resift.index.table.row_filters import RowFilter
 from resift.index.table.rows import Passage
 from resift.index.table.sharded import OpenView
 from resift.index.table.snapshot import Scored
-from resift.search.call import Late, Omissions, SearchCall, is_outage, outage_reason
+from resift.search.call import Omissions, Retrieved, SearchCall, is_outage, outage_reason
+from resift.search.clock import Late
+from resift.search.components import Components
 from resift.search.fusion import fuse
 from resift.search.options import Mode
 from resift.types import Candidate
@@ -33,32 +35,13 @@ _SHARE = 0.5
 """The share of the remaining time to wait for both retrievers, if one of them is ready."""
 
 
-@dataclass(frozen=True, slots=True)
-class Retrieved:
-    """The result of the first stage: candidates, best first, with the cost of the stage.
-
-    The stage retrieved `depth` candidates; `candidates` are those whose texts were read. `reason`
-    says which parts are missing and why. `version` is None if none was open in time. `notes` go to
-    the receipt.
-    """
-
-    candidates: list[Candidate] = field(hash=False)
-    depth: int
-    version: int | None
-    requests: int
-    bytes: int
-    reason: str | None
-    timings_ms: Mapping[str, float] = field(hash=False)
-    notes: tuple[str, ...] = ()
-
-
-def retrieve(call: SearchCall) -> Retrieved:
-    """The candidates of a search, with the token states that its reranker precomputed.
+def retrieve(call: SearchCall, components: Components) -> Retrieved:
+    """The candidates of a search of an index, with the token states that its reranker precomputed.
 
     Without a reranker only the first `top_n` texts are read. Anything that is not ready in time is
     left out. If one of two retrievers fails, the order is that of the other.
     """
-    stage = _FirstStage(call)
+    stage = _Retrieval(call, components)
     try:
         stage.run()
     except Late as late:
@@ -66,17 +49,12 @@ def retrieve(call: SearchCall) -> Retrieved:
     return stage.retrieved()
 
 
-def nothing_retrieved(call: SearchCall, reason: str) -> Retrieved:
-    """The result of a first stage that did not begin."""
-    return Retrieved([], 0, None, 0, 0, reason, call.clock.timings(), call.notes)
-
-
-class _FirstStage:
+class _Retrieval:
     """The first stage of one call; holds partial results for when time is up."""
 
-    def __init__(self, call: SearchCall) -> None:
+    def __init__(self, call: SearchCall, components: Components) -> None:
         self._options, self._clock = call.options, call.clock
-        self._components = call.components
+        self._components = components
         self._query = call.normalised_query
         self.omissions = Omissions(call.options.max_requests)
         self._version: int | None = None

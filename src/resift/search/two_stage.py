@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from resift.background import Background
 from resift.errors import QueryError
-from resift.index.background import Background
 from resift.rerank.first_stage import first_stage_ranking
-from resift.search.call import Late, SearchCall, is_outage, outage_reason
+from resift.rerank.ranker import Ranker
+from resift.search.call import Retrieved, SearchCall, is_outage, outage_reason
+from resift.search.clock import Late
 from resift.search.collapse import collapsed
-from resift.search.components import Ranker
-from resift.search.neighbours import VersionReader
-from resift.search.retrieval import Retrieved, nothing_retrieved, retrieve
 from resift.types import Candidate, Ranking
 
 _MARGIN_MS = 10.0
@@ -25,7 +24,7 @@ OnFirstStage = Callable[[Ranking], Awaitable[None]]
 
 
 def search(call: SearchCall) -> Ranking:
-    """Search one version of an index.
+    """Search an index, or by any retriever.
 
     Without a reranker, or if it fails or is late, the result has the order of the first stage. If
     the reranker or a part of the first stage is missing, the receipt is `partial` and says why.
@@ -33,7 +32,7 @@ def search(call: SearchCall) -> Ranking:
     as `QueryError` for a query that the reranker cannot read.
     """
     inner = _for_all_candidates(call)
-    retrieved = retrieve(inner)
+    retrieved = inner.first_stage.retrieve(inner)
     return _complete(call, retrieved, _rerank(inner, retrieved.candidates))
 
 
@@ -76,31 +75,33 @@ def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranki
         abstained=receipt.abstained and retrieved.reason is None,  # else candidates are missing
         timings_ms=call.clock.timings(receipt.timings_ms),
     )
-    ranking = replace(ranking, query=call.query, receipt=receipt, neighbours=_neighbours(call))
+    neighbours = call.first_stage.neighbours()
+    ranking = replace(ranking, query=call.query, receipt=receipt, neighbours=neighbours)
     options = call.options
     if options.collapse is None:
         return ranking
     return collapsed(ranking, options.top_n, options.candidate_count)
 
 
-def _neighbours(call: SearchCall) -> VersionReader | None:
-    """What reads the neighbours of hits; None if no version was open in time."""
-    job = call.components.snapshot
-    return VersionReader(job.result()) if job.done() and job.exception() is None else None
-
-
 async def _retrieve(call: SearchCall, threads: Background) -> Retrieved:
-    """The first stage in one of `threads`; nothing if none was free before time was up."""
-    job = threads.run(lambda: retrieve(call))
+    """The first stage: its `aretrieve`, or in one of `threads`.
+
+    Nothing if no thread was free before time was up.
+    """
+    aretrieve = getattr(call.first_stage, "aretrieve", None)
+    if aretrieve is not None:
+        candidates: Retrieved = await aretrieve(call)
+        return candidates
+    job = threads.run(lambda: call.first_stage.retrieve(call))
     retrieved = asyncio.wrap_future(job)
     await call.clock.wait_in_loop(retrieved)
     if not retrieved.done() and job.cancel():
-        return nothing_retrieved(call, "time was up before the search began")
+        return call.nothing_retrieved("time was up before the search began")
     return await retrieved
 
 
 def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
-    loading = call.components.reranker
+    loading = call.reranker
     if loading is None or not (candidates or _has_time(call)):
         return first_stage_ranking(call.query, candidates, call.options.top_n)
     try:
@@ -113,7 +114,7 @@ def _rerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
 
 
 async def _arerank(call: SearchCall, candidates: list[Candidate]) -> Ranking:
-    loading = call.components.reranker
+    loading = call.reranker
     if loading is None or not (candidates or _has_time(call)):
         return first_stage_ranking(call.query, candidates, call.options.top_n)
     try:
@@ -153,7 +154,7 @@ def _ranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> 
     rank: Callable[[], Ranking] = _call_of(reranker.rank, call, candidates)
     if not call.clock.is_bounded:
         return rank()
-    job = call.components.background.run(rank)
+    job = call.background.run(rank)
     try:
         return call.clock.wait(job, "the reranker answered", _GRACE_MS)
     finally:
@@ -168,7 +169,7 @@ async def _aranked(call: SearchCall, candidates: list[Candidate], reranker: Rank
         job = asyncio.ensure_future(_call_of(arank, call, candidates)())
     else:
         rank = _call_of(reranker.rank, call, candidates)
-        job = asyncio.wrap_future(call.components.background.run(rank))
+        job = asyncio.wrap_future(call.background.run(rank))
     try:
         await call.clock.wait_in_loop(job, _GRACE_MS)
         if not job.done():

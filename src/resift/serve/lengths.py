@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from resift.index.background import Background
+from resift.background import Background
 from resift.rerank.candidates import check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.reranker import Reranker

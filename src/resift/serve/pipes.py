@@ -9,7 +9,7 @@ import os
 import threading
 from contextlib import suppress
 
-from resift.index.background import Background
+from resift.background import Background
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 _CHUNK = 1 << 16

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from resift.background import Background
 from resift.errors import Overloaded, ResiftError, shortened
-from resift.index.background import Background
 from resift.rerank.candidates import check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.reranker import Reranker

@@ -12,8 +12,8 @@ import pytest
 from index.embedders.embedding_server import Answer, Request, serve
 from resift.errors import EmbedderError, InputError
 from resift.index.embed import open_embedder
-from resift.index.embedders import endpoint
-from resift.index.embedders.endpoint import (
+from resift.transport import endpoint
+from resift.transport.endpoint import (
     Authorisation,
     Endpoint,
     RetryLimits,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from index.embedders.embedding_server import DIM, Request, good, serve, vector
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import RetryLimits
+from resift.transport.endpoint import RetryLimits
 from resift.index.embedders.http import (
     BATCH_CHARACTERS,
     BATCH_TEXTS,

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import EmbedderError, InputError
-from resift.index.embedders.endpoint import (
+from resift.settings import Settings
+from resift.transport.endpoint import (
     Endpoint,
     EndpointRefused,
     RetryLimits,
     authorise,
 )
-from resift.settings import Settings
 
 BATCH_TEXTS = 32  # text-embeddings-inference's default, the smallest among known servers
 BATCH_CHARACTERS = 64_000

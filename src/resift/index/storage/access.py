@@ -6,7 +6,7 @@ from typing import Any
 from urllib.request import Request
 
 from resift.extras import require
-from resift.index.certificates import read_authorities
+from resift.transport.certificates import read_authorities
 
 SignListing = Callable[[Mapping[str, str]], Request]
 """Makes a request for a page of a listing from its query. The request is a secret."""

@@ -16,12 +16,12 @@ from urllib.request import Request
 
 from resift.errors import SettingsError
 from resift.extras import require
-from resift.index.certificates import bundle
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.az_connection import Account, find_account
 from resift.index.storage.location import Location
 from resift.index.storage.lookups import cached_for_minutes
 from resift.index.storage.unprinted import unprinted
+from resift.transport.certificates import bundle
 
 _SCOPE = "https://storage.azure.com/.default"
 _VERSION = "2021-12-02"  # the first one that escapes the names XML cannot hold was 2021-02-12

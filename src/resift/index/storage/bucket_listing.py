@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator, Mapping
 from http.client import HTTPException
 
-from resift.index.http import HttpClient, TooLarge
 from resift.index.storage import az_listing, s3_listing
 from resift.index.storage.client import TooSlow, TransferRate, list_signer
 from resift.index.storage.listing_page import (
@@ -21,6 +20,7 @@ from resift.index.storage.listing_page import (
     not_a_listing,
 )
 from resift.index.storage.location import Location
+from resift.transport.client import HttpClient, TooLarge
 
 _RETRIED = {429, 500, 502, 503, 504}
 _TIMEOUT_S = 10.0

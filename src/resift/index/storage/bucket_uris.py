@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, unquote_to_bytes
 
 from resift.errors import InputError
-from resift.index.storage.endpoints import is_loopback, split_url
+from resift.transport.urls import is_loopback, split_url
 
 SCHEMES = ("s3", "gs", "az", "abfs", "abfss", "http", "https")
 EXPECTED = "expected a folder or s3://bucket/prefix"

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 
 from resift.extras import require
-from resift.index.certificates import read_authorities, trust_in_lance
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.az_access import az_access, az_list_signer
 from resift.index.storage.gs_access import gs_access, gs_list_signer
 from resift.index.storage.location import Location
 from resift.index.storage.s3_access import s3_access, s3_list_signer
+from resift.transport.certificates import read_authorities, trust_in_lance
 
 _STORES: Mapping[str, tuple[Callable[[Location], Access], Callable[[Location], SignListing]]] = {
     "gs": (gs_access, gs_list_signer),

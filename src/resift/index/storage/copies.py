@@ -23,9 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from resift.background import Background
 from resift.errors import NoCopy, StoreError
 from resift.files import PART_NAME, check_regular, claim_folder, read_regular, reason, replacing
-from resift.index.background import Background
 from resift.index.shards.layout import shard_location
 from resift.index.storage.client import fetch, open_bucket
 from resift.index.storage.errors import store_errors

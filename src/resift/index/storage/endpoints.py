@@ -1,10 +1,9 @@
 """Checks endpoints, because Rust code panics at some of them or reports them late. Pure."""
 
 import re
-from ipaddress import ip_address
-from urllib.parse import SplitResult, urlsplit
 
 from resift.errors import SettingsError
+from resift.transport.urls import split_url
 
 
 def check_endpoint(endpoint: str, name: str) -> str:
@@ -24,21 +23,3 @@ def check_endpoint(endpoint: str, name: str) -> str:
     if "@" in url.netloc:
         raise SettingsError(f"{name}: contains a user; put keys into the settings for keys")
     return url._replace(netloc=url.netloc.lower()).geturl().rstrip("/")
-
-
-def split_url(url: str) -> SplitResult:
-    """Split a URL; all parts are empty if its host or its port is not valid."""
-    empty = urlsplit("")
-    try:
-        parts = urlsplit(url)
-        return empty if parts.port == 0 else parts
-    except ValueError:  # the port is not a number, or an IPv6 address is incomplete
-        return empty
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine; other names may resolve to any address."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

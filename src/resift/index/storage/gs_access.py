@@ -16,13 +16,13 @@ from urllib.request import Request
 from resift.errors import InputError, ResiftError, SettingsError
 from resift.extras import require
 from resift.files import from_home, read_regular, reason
-from resift.index.certificates import bundle
 from resift.index.storage.access import Access, SignListing
 from resift.index.storage.endpoints import check_endpoint
 from resift.index.storage.location import Location
 from resift.index.storage.lookups import cached_for_minutes
 from resift.index.storage.unprinted import unprinted
 from resift.storage_settings import GsSettings
+from resift.transport.certificates import bundle
 
 _ENDPOINT = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"

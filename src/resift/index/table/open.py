@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from resift.background import Background
 from resift.errors import IndexMismatch, NoCopy, StoreError
 from resift.extras import require
 from resift.files import from_home
-from resift.index.background import Background
 from resift.index.shards.layout import shard_location
 from resift.index.storage import local
 from resift.index.storage.errors import is_down

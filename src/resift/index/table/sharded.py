@@ -17,9 +17,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.background import Background
 from resift.errors import VersionGone
 from resift.index.analysis.analyser import QueryTerms
-from resift.index.background import Background
 from resift.index.shards.layout import shard_name
 from resift.index.table.base_snapshot import BaseSnapshot, BaseView
 from resift.index.table.bm25 import QueryWeights

@@ -10,7 +10,7 @@ from urllib.request import Request
 
 import pytest
 
-from resift.index.http import HttpClient, Response, TooLarge, time_limit
+from resift.transport.client import HttpClient, Response, TooLarge, time_limit
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 

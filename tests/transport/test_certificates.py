@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from resift.errors import SettingsError
-from resift.index import certificates
-from resift.index.certificates import bundle, trust_in_lance
+from resift.transport import certificates
+from resift.transport.certificates import bundle, trust_in_lance
 from storage.tls import Authority
 
 
@@ -159,7 +159,7 @@ def test_without_a_folder_for_temporary_files_the_remedy_is_told(
 def test_the_file_is_gone_after_its_process_and_not_before(tmp_path: Path) -> None:
     corporate = authority(tmp_path / "corporate")
     code = (
-        "import os, sys; from resift.index.certificates import trust_in_lance\n"
+        "import os, sys; from resift.transport.certificates import trust_in_lance\n"
         f"trust_in_lance({str(corporate.file)!r}); path = os.environ['SSL_CERT_FILE']\n"
         "if os.fork() == 0: sys.exit()\n"
         "os.wait(); print(path, os.path.exists(path))"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from resift.index.background import Background, Shared, ready, then
+from resift.background import Background, Shared, ready, then
 
 
 def test_jobs_run_in_parallel_up_to_a_limit_and_the_rest_are_queued() -> None:
@@ -88,7 +88,7 @@ def test_then_makes_one_job_of_two() -> None:
 
 ENDS = """
 import sys, threading, time
-from resift.index import background
+from resift import background
 background.AT_EXIT_S = 0.2
 begun, end = threading.Semaphore(0), threading.Event()
 def job():

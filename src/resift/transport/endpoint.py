@@ -18,9 +18,9 @@ from urllib.parse import SplitResult, urlsplit
 from urllib.request import Request
 
 from resift.errors import EmbedderError, InputError
-from resift.index.http import HttpClient, Response, TooLarge, time_limit
-from resift.index.storage.endpoints import is_loopback
 from resift.settings import Settings
+from resift.transport.client import HttpClient, Response, TooLarge, time_limit
+from resift.transport.urls import is_loopback
 
 OPENAI = "api.openai.com"
 RETRIED = {408, 425, 429, 500, 502, 503, 504}

@@ -19,7 +19,7 @@ from urllib.request import (
     build_opener,
 )
 
-from resift.index.certificates import ssl_context
+from resift.transport.certificates import ssl_context
 
 _MAX_ERROR_BYTES = 1 << 16
 ReadCallback = Callable[[int], None]

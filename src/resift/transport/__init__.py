@@ -1,0 +1,1 @@
+"""HTTP for clients of embedders and rerankers: sends JSON, retries, hides secrets."""
