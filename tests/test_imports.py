@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "resift"
 BASE = {
     "types", "errors", "extras", "files", "inputs", "cores", "settings", "plain_json",
-    "setting_values", "storage_settings", "storage_tables", "background", "transport",
+    "setting_values", "storage_settings", "storage_tables", "background", "outages", "transport",
 }  # fmt: skip
 
 MAY_IMPORT = {
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "extras": {"errors"},
     "cores": set[str](),
     "background": set[str](),
+    "outages": {"errors"},
     "transport": {"errors", "files"},
     "files": {"errors"},
     "inputs": {"errors", "files"},

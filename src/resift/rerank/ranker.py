@@ -10,7 +10,7 @@ class Ranker(Protocol):
 
     `rank` also gets those of `exact`, `tolerance`, `fusion_weight`, `min_score`, `abstain_below`
     and `long_documents` that the caller of a search sets. The query is in the form of indexed text
-    (`index.normalisation`). `search.call.is_outage` decides which of
+    (`index.normalisation`). `outages.is_outage` decides which of
     its errors end a search. `Index.asearch` awaits `arank`, with the same arguments, if the object
     has it.
     """

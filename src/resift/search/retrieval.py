@@ -12,7 +12,8 @@ from resift.index.table.row_filters import RowFilter
 from resift.index.table.rows import Passage
 from resift.index.table.sharded import OpenView
 from resift.index.table.snapshot import Scored
-from resift.search.call import Omissions, Retrieved, SearchCall, is_outage, outage_reason
+from resift.outages import is_outage, outage_reason
+from resift.search.call import Omissions, Retrieved, SearchCall
 from resift.search.clock import Late
 from resift.search.components import Components
 from resift.search.fusion import fuse

@@ -7,9 +7,10 @@ from typing import Any
 
 from resift.background import Background
 from resift.errors import QueryError
+from resift.outages import is_outage, outage_reason
 from resift.rerank.first_stage import first_stage_ranking
 from resift.rerank.ranker import Ranker
-from resift.search.call import Retrieved, SearchCall, is_outage, outage_reason
+from resift.search.call import Retrieved, SearchCall
 from resift.search.clock import Late
 from resift.search.collapse import collapsed
 from resift.types import Candidate, Ranking

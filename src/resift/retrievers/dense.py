@@ -1,0 +1,67 @@
+"""What adapters share for dense retrieval: which mode is possible, and the vector of a query."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from resift.errors import InputError, shown
+from resift.search.options import MODES, Mode
+
+Embed = Callable[[str], Any] | Any
+"""What encodes a query: a callable that returns its vector, or a `resift.Embedder`.
+
+It must be the model that made the stored vectors.
+"""
+
+
+def checked_mode(mode: Mode | None, *, dense: str | None, lexical: str | None) -> Mode:
+    """The mode of a retriever; by default all that its arguments allow.
+
+    `dense` and `lexical` say which argument is missing for that retriever, None if none is. Raises
+    `InputError` if the mode needs it.
+    """
+    if mode is None:
+        if dense and lexical:
+            raise InputError(f"nothing to search with: give {dense}, or {lexical}")
+        return "lexical" if dense else "dense" if lexical else "hybrid"
+    if mode not in MODES:
+        raise InputError(f"mode {shown(mode)}: expected one of {', '.join(MODES)}")
+    missing = (mode != "lexical" and dense) or (mode != "dense" and lexical)
+    if missing:
+        raise InputError(f"mode {mode!r} needs {missing}")
+    return mode
+
+
+def check_embed(embed: Embed | None) -> None:
+    """Raise `InputError` for what cannot encode a query; None is allowed."""
+    if embed is not None and not callable(embed) and not hasattr(embed, "embed_query"):
+        raise InputError(
+            f"embed: {shown(embed)}: expected a callable that returns the vector of a query, or a "
+            "resift.Embedder"
+        )
+
+
+def encoded(embed: Embed, query: str) -> Any:
+    """What `embed` returns for a query; its errors are raised."""
+    encode = getattr(embed, "embed_query", None) or embed
+    return encode(query)
+
+
+def query_vector(embed: Embed, query: str) -> list[float] | None:
+    """The vector of a query as plain floats; None for a zero vector, which is near nothing.
+
+    Raises `InputError` if `embed` returns anything but a list of finite numbers.
+    """
+    value = encoded(embed, query)
+    values = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+            raise TypeError
+        vector = [float(number) for number in values]
+    except (TypeError, ValueError):
+        vector = []
+    if not vector or not all(map(math.isfinite, vector)):
+        raise InputError(
+            f"embed: returned {shown(value)} for a query: expected the vector, a list of numbers"
+        )
+    return vector if any(vector) else None

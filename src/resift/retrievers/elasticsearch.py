@@ -1,0 +1,185 @@
+"""A first stage in Elasticsearch 8 and 9: BM25, nearest vectors, or both."""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from resift.errors import InputError, shown
+from resift.extras import require
+from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
+from resift.retrievers.fuse import DEEPER, fuse
+from resift.retrievers.query_dsl import (
+    ID,
+    Fields,
+    candidates_of,
+    check_complete,
+    knn_section,
+    lexical_query,
+)
+from resift.search.options import Mode
+from resift.types import Candidate
+
+MAX_RESULTS = 10_000
+"""The most results of a search, unless ``index.max_result_window`` says otherwise."""
+
+_LOG = logging.getLogger("resift")
+
+
+class ElasticsearchRetriever:
+    """Candidates from an Elasticsearch index, alias or data stream.
+
+    `client` is an ``Elasticsearch`` or ``AsyncElasticsearch``, which stays the caller's: its hosts,
+    credentials, timeouts and retries apply, and its errors are raised as they are. With an
+    asynchronous client only `aretrieve` works. Threads may share the retriever, as they may share a
+    client.
+
+    `text`, `title`, `metadata` and `id` name fields, dotted if they are nested; a list of texts
+    becomes one text, and a document without the text field is a candidate without a text. Without
+    `metadata` all other fields but `vector` are metadata. `id` is the engine's ``_id`` by default;
+    documents of several indexes with the same id are one document in a hybrid search.
+
+    - ``lexical`` matches any word of the query in `search_fields`, by default the text and the
+      title; ``title^2`` doubles a field's score.
+    - ``dense`` searches the ``dense_vector`` field `vector` with what `embed` makes of the query.
+    - ``hybrid``, the default if both are possible, sends both searches in one request and fuses the
+      ranks (`fuse.fuse`). The engine's own ``rrf`` retriever needs a paid licence.
+
+    `where` is a filter, or a list of filters, in Elasticsearch's query language, and holds for both
+    searches. `num_candidates` is how many vectors each shard looks at, at least; by default
+    Elasticsearch's own, 1.5 times the number of results. A search that does not reach all shards,
+    or that reaches a time limit on the server, raises the client's error or `StoreError`; with
+    `allow_partial` what it has is returned and the log has a warning.
+    """
+
+    engine: ClassVar[str] = "Elasticsearch"
+    package: ClassVar[str] = "elasticsearch"
+    extra: ClassVar[str] = "elasticsearch"
+
+    def __init__(
+        self,
+        client: Any,
+        index: str,
+        *,
+        text: str = "text",
+        title: str | None = None,
+        metadata: Sequence[str] | None = None,
+        id: str = ID,
+        search_fields: Sequence[str] | None = None,
+        vector: str | None = None,
+        embed: Embed | None = None,
+        mode: Mode | None = None,
+        where: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        num_candidates: int | None = None,
+        allow_partial: bool = False,
+    ) -> None:
+        """Raises `InputError` for a mode whose arguments are missing."""
+        check_embed(embed)
+        missing = "embed and vector, the model and the field of the stored vectors"
+        has_vectors = embed is not None and vector is not None
+        self.mode = checked_mode(mode, dense=None if has_vectors else missing, lexical=None)
+        if isinstance(metadata, str) or isinstance(search_fields, str):
+            raise InputError("metadata, search_fields: expected a list of names, got a string")
+        self.index = index
+        self._client = client
+        self._is_async = inspect.iscoroutinefunction(getattr(client, "close", None))
+        self._fields = Fields(text, title, None if metadata is None else (*metadata,), id, vector)
+        self._search_fields = tuple(search_fields or (text, *([title] if title else [])))
+        self._embed = embed
+        self._where = where
+        self._num_candidates = num_candidates
+        self._allow_partial = allow_partial
+        self._to_close: Callable[[], object] | None = None
+
+    @classmethod
+    def from_url(cls, url: str, index: str, **options: Any) -> "ElasticsearchRetriever":
+        """A retriever with a client of its own for the server at `url`; `close` closes that."""
+        client = cls._open(url)
+        retriever = cls(client, index, **options)
+        retriever._to_close = client.close
+        return retriever
+
+    @property
+    def name(self) -> str:
+        """What it searches."""
+        return f"{self.mode} of {self.engine} index {self.index}"
+
+    def __call__(self, query: str, k: int, /) -> list[Candidate]:
+        """The best `k` documents. Raises the client's errors, and `StoreError`."""
+        if self._is_async:
+            client = type(self._client).__name__
+            raise InputError(f"an {client} cannot be awaited here: use asearch, or a {self.engine}")
+        bodies = self._bodies(query, k)
+        return self._candidates(self._send(bodies), k) if bodies else []
+
+    async def aretrieve(self, query: str, k: int, /) -> list[Candidate]:
+        """The same in an event loop; a synchronous client is called in a thread."""
+        if not self._is_async:
+            return await asyncio.to_thread(self, query, k)
+        bodies = await asyncio.to_thread(self._bodies, query, k)  # a model computes the vector
+        return self._candidates(await self._send(bodies), k) if bodies else []
+
+    def close(self) -> None:
+        """Close the client of `from_url`; one that was given stays open."""
+        if self._to_close is not None:
+            self._to_close()
+
+    @classmethod
+    def _open(cls, url: str) -> Any:
+        return require(cls.package, cls.extra).Elasticsearch(url)
+
+    def _bodies(self, query: str, k: int) -> list[dict[str, Any]]:
+        """The searches of a query; none if only vectors count and the query has none."""
+        count = min(k * DEEPER, max(k, MAX_RESULTS)) if self.mode == "hybrid" else k
+        bodies = []
+        if self.mode != "dense":
+            words = lexical_query(query, self._search_fields, self._where)
+            bodies.append({"query": words})
+        vector = query_vector(self._embed, query) if self.mode != "lexical" else None
+        if vector is not None:
+            bodies.append(self._dense_body(vector, count))
+        common = {"size": count, "_source": self._fields.source, "track_total_hits": False}
+        return [body | common for body in bodies]
+
+    def _dense_body(self, vector: list[float], count: int) -> dict[str, Any]:
+        field = str(self._fields.vector)
+        candidates = self._num_candidates or min(count * 3 // 2, MAX_RESULTS)
+        return {"knn": knn_section(vector, field, count, candidates, self._where)}
+
+    def _send(self, bodies: list[dict[str, Any]]) -> Any:
+        """The response, of an asynchronous client something to await."""
+        allow = {"allow_partial_search_results": self._allow_partial}
+        if len(bodies) == 1:
+            return self._client.search(index=self.index, body=bodies[0], **allow)
+        lines = [line for body in bodies for line in (allow, body)]
+        return self._client.msearch(index=self.index, body=lines)
+
+    def _candidates(self, response: Any, k: int) -> list[Candidate]:
+        """The candidates of one search, or of both, fused."""
+        several = "responses" in response
+        lists = []
+        for part in response["responses"] if several else [response]:
+            if "error" in part:
+                raise self._error(part, response)
+            self._check(part)
+            lists.append(candidates_of(part, self._fields))
+        return fuse(lists, k) if len(lists) > 1 else lists[0][:k]
+
+    def _check(self, part: Mapping[str, Any]) -> None:
+        try:
+            check_complete(part, f"{self.engine} index {self.index}")
+        except Exception as error:
+            if not self._allow_partial:
+                raise
+            _LOG.warning("%s", error)
+
+    def _error(self, part: Mapping[str, Any], response: Any) -> Exception:
+        """The error that the client would have raised if the search had been alone."""
+        exceptions = require(f"{self.package}.exceptions", self.extra)
+        kind = exceptions.HTTP_EXCEPTIONS.get(part["status"], exceptions.ApiError)
+        meta = replace(response.meta, status=part["status"])
+        message = part["error"]["type"] if "type" in part["error"] else shown(part["error"])
+        error: Exception = kind(message=message, meta=meta, body=dict(part))
+        return error
