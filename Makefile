@@ -6,7 +6,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-annotate --quiet
 
-.PHONY: demo test check lock model clean
+FRAMEWORKS := langchain llama-index haystack dspy pyterrier lancedb mteb
+ENGINES := elasticsearch opensearch postgres qdrant sqlite duckdb s3-vectors pandas
+
+.PHONY: demo test test-frameworks check lock model clean
 
 demo: $(VENV)/demo
 	$(BIN)/resift demo
@@ -14,6 +17,11 @@ demo: $(VENV)/demo
 # Python keeps what it compiled: else each process compiles all tests, and each command resift.
 test: $(VENV)/dev
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Adapters with the real frameworks and engines, in an environment of their own: .venv-frameworks.
+test-frameworks: $(VENV)-frameworks/ready
+	PYTHONDONTWRITEBYTECODE= $(VENV)-frameworks/bin/python -m pytest -n auto --maxprocesses 4 \
+		--dist loadfile tests/integrations tests/retrievers tests/test_examples.py
 
 check: $(VENV)/dev
 	$(BIN)/ruff check
@@ -34,6 +42,18 @@ lock:
 	$(COMPILE) --extra aws --extra hub --extra index --extra mcp --extra serve --group build --constraint locks/dev.txt -o locks/serve.txt
 	$(COMPILE) --extra aws --extra hub --extra index --extra mcp --extra ray --extra serve --group build --constraint locks/dev.txt -o locks/ray.txt
 
+	uv pip compile pyproject.toml --extra all --extra hub $(addprefix --extra ,$(FRAMEWORKS) $(ENGINES)) \
+		--group build --group dev --group frameworks --python-version 3.11 \
+		--no-header --no-annotate --quiet | grep -vE '^(torch|nvidia|triton|cuda)' > locks/frameworks.txt
+
+# torch is not in the lock, because its build differs between machines.
+$(VENV)-frameworks/ready: locks/frameworks.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)-frameworks
+	$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	$(VENV)-frameworks/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
 $(VENV)/demo $(VENV)/dev: $(VENV)/%: locks/%.txt pyproject.toml | $(BIN)/python
 	$(INSTALL) --require-hashes -r $<
 	$(INSTALL) --no-deps --no-build-isolation -e .
@@ -45,4 +65,4 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-frameworks .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

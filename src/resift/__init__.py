@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from resift.index.source_options import SourceOptions
     from resift.index.sources.patterns import Globs
     from resift.index.versions.record import VectorIndex, Version
+    from resift.rerank.families.chain import Chain
     from resift.rerank.ranker import Ranker
     from resift.rerank.reranker import Reranker
     from resift.rerank.result import ScoredCandidates
@@ -99,6 +100,7 @@ _MODULES = {
     "index.run": "Progress ProgressCallback",
     "index.source_options": "SourceOptions",
     "index.versions.record": "VectorIndex Version",
+    "rerank.families.chain": "Chain",
     "rerank.ranker": "Ranker",
     "rerank.reranker": "Reranker",
     "rerank.result": "ScoredCandidates",
@@ -117,7 +119,7 @@ _HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for nam
 
 __all__ = [
     "AnalyserSpec", "ArtifactError", "AzSettings", "Basis", "BelowFloor", "Calibrated",
-    "CalibrationError", "Candidate", "Citation", "CitationStatus", "Cited", "ClusterError",
+    "CalibrationError", "Candidate", "Chain", "Citation", "CitationStatus", "Cited", "ClusterError",
     "Collapse", "Columns",
     "Comparison", "Context", "ContextOrder", "ContextSource", "DatasetError", "Document",
     "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "GsSettings",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from index.fakes import HashingEmbedder
-from resift import Index, Reranker
+from resift import Chain, Index, Reranker
 from resift.errors import InputError
 from resift.index.table.snapshot import View
 from resift.rerank.text_tokens import TextTokens
@@ -149,3 +149,16 @@ def test_damaged_states_are_computed_again(
     assert [replace(hit, logit=0, score=0) for hit in ranking] == [
         replace(hit, logit=0, score=0) for hit in whole
     ]
+
+
+def test_a_chain_has_the_states_of_its_first_reranker(
+    tmp_path: Path, docs: Path, reranker: Reranker, joint_folder: Path
+) -> None:
+    with Reranker(joint_folder) as dear:
+        chain = Chain(reranker, dear, depths=(12, 3))
+        index = index_at(tmp_path, chain)
+        assert index.sync(str(docs), token_states=True).precomputed_bytes > 0
+        receipt = index.search(QUERY).receipt
+    first, second = receipt.receipts
+    assert first.precomputed == first.depth > 3
+    assert (second.depth, second.precomputed) == (3, 0)

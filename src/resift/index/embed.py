@@ -60,6 +60,15 @@ class Precomputer(Protocol):
         """Compute the parts of reranking that do not depend on a query, in input order."""
 
 
+def precomputer_of(reranker: object) -> Precomputer | None:
+    """What of a reranker can precompute: itself, or its `precomputer`, which reads texts first.
+
+    None if there is nothing.
+    """
+    first = getattr(reranker, "precomputer", reranker)
+    return first if isinstance(first, Precomputer) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """The models of a sync, and the analyser. `precomputer` opens the reranker, or returns None.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from resift.errors import InputError
-from resift.index.embed import Models, Precomputer
+from resift.index.embed import Models, Precomputer, precomputer_of
 from resift.index.follow import FailureCallback, follow, open_trigger
 from resift.index.part_work import Workers
 from resift.index.plan import SyncPlan, plan
@@ -218,13 +218,12 @@ def _models_elsewhere(
 
 def _precomputer(reranker: object, token_states: bool) -> Precomputer | None:
     """The reranker, if it can precompute; raises `InputError` if it must and cannot."""
-    if token_states and not getattr(reranker, "precomputes_states", True):
+    precomputer = precomputer_of(reranker)
+    if token_states and not getattr(precomputer, "precomputes_states", True):
         raise InputError(
             "token_states: this reranker is a cross-encoder and has no token states of a "
             "document alone; leave token_states out"
         )
-    if isinstance(reranker, Precomputer):
-        return reranker
-    if token_states:
+    if token_states and precomputer is None:
         raise InputError("token_states: this reranker has no method precompute")
-    return None
+    return precomputer

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from resift.background import then
 from resift.index.claims import citation_of
-from resift.index.embed import Embedder, Precomputer
+from resift.index.embed import Embedder, precomputer_of
 from resift.index.table.row_filters import RowFilter
 from resift.index.table.rows import Passage
 from resift.index.table.sharded import OpenView
@@ -221,14 +221,15 @@ class _Retrieval:
         ):
             return view.passages(row_ids[:top_n])
         passages = view.passages(row_ids)
-        if not isinstance(reranker, Precomputer):
+        precomputer = precomputer_of(reranker)
+        if precomputer is None:
             return passages
         usable = [
             row_id
             for row_id, passage in zip(row_ids, passages, strict=True)
             if passage.has_states
             and passage.precomputed
-            and passage.precomputed.model == reranker.fingerprint
+            and passage.precomputed.model == precomputer.fingerprint
         ]
         if not usable or not self.omissions.may_read(view.requests, "token states"):
             return passages

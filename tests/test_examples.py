@@ -1,0 +1,48 @@
+"""Every lesson in examples/ runs to its end, offline, and prints something.
+
+A lesson names the packages that it needs in its first import lines; without one it is skipped.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+LESSONS = sorted(EXAMPLES.glob("*.py"))
+
+
+def _packages(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_there_are_lessons() -> None:
+    assert LESSONS
+
+
+@pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
+def test_a_lesson_runs(file: Path, tmp_path: Path) -> None:
+    missing = sorted({name for name in _packages(file) if find_spec(name) is None})
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        [sys.executable, str(file)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr[-2_000:]
+    assert run.stdout.strip()
+    assert "Traceback" not in run.stderr
