@@ -1,0 +1,1 @@
+"""Tests of first stages of other search engines."""

@@ -1,11 +1,15 @@
 """What adapters share for dense retrieval: which mode is possible, and the vector of a query."""
 
+import asyncio
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+from resift.background import Background
 from resift.errors import InputError, shown
 from resift.search.options import MODES, Mode
+
+T = TypeVar("T")
 
 Embed = Callable[[str], Any] | Any
 """What encodes a query: a callable that returns its vector, or a `resift.Embedder`.
@@ -52,7 +56,11 @@ def query_vector(embed: Embed, query: str) -> list[float] | None:
 
     Raises `InputError` if `embed` returns anything but a list of finite numbers.
     """
-    value = encoded(embed, query)
+    return as_vector(encoded(embed, query))
+
+
+def as_vector(value: Any) -> list[float] | None:
+    """What an embedder returned as plain floats; None if all are zero. Raises `InputError`."""
     values = value.tolist() if hasattr(value, "tolist") else value
     try:
         if isinstance(values, str | bytes) or not isinstance(values, Iterable):
@@ -65,3 +73,11 @@ def query_vector(embed: Embed, query: str) -> list[float] | None:
             f"embed: returned {shown(value)} for a query: expected the vector, a list of numbers"
         )
     return vector if any(vector) else None
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """The result of `work`, which would block an event loop; nobody waits for it once cancelled."""
+    return await asyncio.wrap_future(_THREADS.run(work))
+
+
+_THREADS = Background(32, "resift-retrieve")

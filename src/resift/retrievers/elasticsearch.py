@@ -1,14 +1,14 @@
 """A first stage in Elasticsearch 8 and 9: BM25, nearest vectors, or both."""
 
-import asyncio
-import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+from urllib.parse import unquote, urlsplit
 
 from resift.errors import InputError, shown
 from resift.extras import require
+from resift.retrievers.client import ClientRetriever, Steps, filter_of
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.fuse import DEEPER, fuse
 from resift.retrievers.query_dsl import (
@@ -19,6 +19,7 @@ from resift.retrievers.query_dsl import (
     knn_section,
     lexical_query,
 )
+from resift.retrievers.spec import SpecOptions
 from resift.search.options import Mode
 from resift.types import Candidate
 
@@ -28,7 +29,7 @@ MAX_RESULTS = 10_000
 _LOG = logging.getLogger("resift")
 
 
-class ElasticsearchRetriever:
+class ElasticsearchRetriever(ClientRetriever):
     """Candidates from an Elasticsearch index, alias or data stream.
 
     `client` is an ``Elasticsearch`` or ``AsyncElasticsearch``, which stays the caller's: its hosts,
@@ -55,8 +56,7 @@ class ElasticsearchRetriever:
     """
 
     engine: ClassVar[str] = "Elasticsearch"
-    package: ClassVar[str] = "elasticsearch"
-    extra: ClassVar[str] = "elasticsearch"
+    takes_num_candidates: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -79,56 +79,48 @@ class ElasticsearchRetriever:
         check_embed(embed)
         missing = "embed and vector, the model and the field of the stored vectors"
         has_vectors = embed is not None and vector is not None
+        if embed is not None and vector is None:
+            raise InputError("embed: needs vector too, the field of the stored vectors")
+        if num_candidates is not None and not self.takes_num_candidates:
+            raise InputError(f"num_candidates: {self.engine} has a setting of the index for it")
         self.mode = checked_mode(mode, dense=None if has_vectors else missing, lexical=None)
         if isinstance(metadata, str) or isinstance(search_fields, str):
             raise InputError("metadata, search_fields: expected a list of names, got a string")
         self.index = index
-        self._client = client
-        self._is_async = inspect.iscoroutinefunction(getattr(client, "close", None))
+        super().__init__(client, "close", f"index {index}")
         self._fields = Fields(text, title, None if metadata is None else (*metadata,), id, vector)
         self._search_fields = tuple(search_fields or (text, *([title] if title else [])))
         self._embed = embed
         self._where = where
         self._num_candidates = num_candidates
         self._allow_partial = allow_partial
-        self._to_close: Callable[[], object] | None = None
 
     @classmethod
-    def from_url(cls, url: str, index: str, **options: Any) -> "ElasticsearchRetriever":
-        """A retriever with a client of its own for the server at `url`; `close` closes that."""
-        client = cls._open(url)
-        retriever = cls(client, index, **options)
-        retriever._to_close = client.close
+    def open(cls, target: str, options: SpecOptions) -> Self:
+        """A retriever by its name, with a client of its own; see `from_spec`."""
+        url, index = _split(cls.engine, target)
+        arguments: dict[str, Any] = options.given("text", "title", "id", "vector", "mode")
+        for name in ("metadata", "search_fields"):
+            arguments[name] = options.names(name) or None
+        arguments["where"] = filter_of(options)
+        arguments["num_candidates"] = options.number("num_candidates")
+        client_options = options.given("ca_certs", "api_key")
+        arguments["embed"] = options.embedder()
+        options.finish()
+        retriever = cls(None, index, **arguments)
+        retriever._use_opened(cls._client_of(url, client_options))
         return retriever
 
-    @property
-    def name(self) -> str:
-        """What it searches."""
-        return f"{self.mode} of {self.engine} index {self.index}"
-
-    def __call__(self, query: str, k: int, /) -> list[Candidate]:
-        """The best `k` documents. Raises the client's errors, and `StoreError`."""
-        if self._is_async:
-            client = type(self._client).__name__
-            raise InputError(f"an {client} cannot be awaited here: use asearch, or a {self.engine}")
-        bodies = self._bodies(query, k)
-        return self._candidates(self._send(bodies), k) if bodies else []
-
-    async def aretrieve(self, query: str, k: int, /) -> list[Candidate]:
-        """The same in an event loop; a synchronous client is called in a thread."""
-        if not self._is_async:
-            return await asyncio.to_thread(self, query, k)
-        bodies = await asyncio.to_thread(self._bodies, query, k)  # a model computes the vector
-        return self._candidates(await self._send(bodies), k) if bodies else []
-
-    def close(self) -> None:
-        """Close the client of `from_url`; one that was given stays open."""
-        if self._to_close is not None:
-            self._to_close()
-
     @classmethod
-    def _open(cls, url: str) -> Any:
-        return require(cls.package, cls.extra).Elasticsearch(url)
+    def _client_of(cls, url: str, options: dict[str, Any]) -> Any:
+        return require("elasticsearch", "elasticsearch").Elasticsearch(url, **options)
+
+    def _steps(self, query: str, k: int) -> Steps:
+        bodies = self._bodies(query, k)
+        if not bodies:
+            return []
+        response = yield lambda: self._send(bodies)
+        return self._candidates(response, k)
 
     def _bodies(self, query: str, k: int) -> list[dict[str, Any]]:
         """The searches of a query; none if only vectors count and the query has none."""
@@ -177,9 +169,39 @@ class ElasticsearchRetriever:
 
     def _error(self, part: Mapping[str, Any], response: Any) -> Exception:
         """The error that the client would have raised if the search had been alone."""
-        exceptions = require(f"{self.package}.exceptions", self.extra)
+        exceptions = require("elasticsearch.exceptions", "elasticsearch")
         kind = exceptions.HTTP_EXCEPTIONS.get(part["status"], exceptions.ApiError)
         meta = replace(response.meta, status=part["status"])
         message = part["error"]["type"] if "type" in part["error"] else shown(part["error"])
         error: Exception = kind(message=message, meta=meta, body=dict(part))
         return error
+
+
+def from_spec(target: str, options: SpecOptions) -> ElasticsearchRetriever:
+    """``elasticsearch+https://user:password@host:9200/index?text=body&title=title&…``.
+
+    Other options are `metadata` and `search_fields` (names with commas between them), `id`,
+    `vector`, `embed` (a model's name), `mode`, `where` (JSON), `num_candidates`, and of the client
+    `api_key` and `ca_certs`. Raises `InputError`.
+    """
+    return ElasticsearchRetriever.open(target, options)
+
+
+def _split(engine: str, target: str) -> tuple[str, str]:
+    """The URL of the server and the index. Raises `InputError`."""
+    try:
+        url = urlsplit(target)
+        port = url.port
+    except ValueError:  # its message has a part of the URL
+        raise InputError(f"{engine}: the port in the URL is not a number") from None
+    index = unquote(url.path.rpartition("/")[2])
+    if url.scheme not in ("http", "https") or not url.hostname or not index:
+        raise InputError(
+            f"{engine}: expected the URL of an index, such as "
+            f"{engine.lower()}+http://localhost:9200/index"
+        )
+    port = port or (443 if url.scheme == "https" else 9200)
+    user, at, _ = url.netloc.rpartition("@")
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    folder = url.path.rpartition("/")[0]
+    return f"{url.scheme}://{user}{at}{host}:{port}{folder}", index

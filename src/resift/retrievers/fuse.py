@@ -26,8 +26,10 @@ def fuse(lists: Sequence[Iterable[Candidate]], k: int) -> list[Candidate]:
     candidates: dict[str, Candidate] = {}
     scores: dict[str, float] = {}
     for candidates_of_list in lists:
-        distinct = {candidate.id: candidate for candidate in reversed(list(candidates_of_list))}
-        for rank, candidate in enumerate(reversed(distinct.values()), start=1):
+        distinct: dict[str, Candidate] = {}
+        for candidate in candidates_of_list:
+            distinct.setdefault(candidate.id, candidate)
+        for rank, candidate in enumerate(distinct.values(), start=1):
             candidates.setdefault(candidate.id, candidate)
             scores[candidate.id] = scores.get(candidate.id, 0.0) + 1 / (RRF_K + rank)
     best = sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))[:k]

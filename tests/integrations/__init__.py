@@ -1,0 +1,1 @@
+"""The adapters for frameworks, with the real frameworks."""
