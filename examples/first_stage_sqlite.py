@@ -8,8 +8,8 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+from resift import TwoStage
 from resift.retrievers.sqlite import SqliteRetriever
-from resift.search.any_retriever import TwoStage
 from resift.types import Ranking
 
 QUESTION = "How can I end my subscription plan?"

@@ -1,6 +1,6 @@
 """How do I measure a reranker with MTEB, on its tasks or on my own?
 
-Run: pip install 'resift[mteb]' torch, then python examples/with_mteb.py. Nothing is downloaded.
+Run: pip install 'resift[mteb]', then python examples/with_mteb.py. Nothing is downloaded.
 """
 
 import mteb

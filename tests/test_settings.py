@@ -56,6 +56,10 @@ def test_without_anything_the_defaults_hold() -> None:
         embedder=None,
         embedder_key=None,
         openai_key=None,
+        cohere_key=None,
+        jina_key=None,
+        voyage_key=None,
+        reranker_key=None,
     )
 
 
@@ -73,6 +77,10 @@ def test_the_environment_is_read() -> None:
             "RESIFT_EMBEDDER": "wordllama",
             "RESIFT_EMBEDDER_KEY": "key",
             "OPENAI_API_KEY": "another",
+            "COHERE_API_KEY": "cohere's",
+            "JINA_API_KEY": "jina's",
+            "VOYAGE_API_KEY": "voyage's",
+            "RESIFT_RERANKER_KEY": "mine",
             "RESIFT_CACHE_DIR": "/c",
             "RESIFT_CACHE_GB": "3",
             "AWS_ENDPOINT_URL": "https://one",
@@ -98,6 +106,10 @@ def test_the_environment_is_read() -> None:
         embedder="wordllama",
         embedder_key="key",
         openai_key="another",
+        cohere_key="cohere's",
+        jina_key="jina's",
+        voyage_key="voyage's",
+        reranker_key="mine",
     )
 
 
@@ -180,17 +192,17 @@ def test_encryption_style_and_profile_are_read_and_become_options() -> None:
 def test_secrets_are_in_no_representation() -> None:
     storage = StorageSettings("e", "r", "key-id", "secret-key", "session")
     url = "https://someone:password@host/v1#model"
-    settings = Settings(
-        storage=storage, embedder=url, embedder_key="embedder-secret", openai_key="openai-secret"
-    )
+    names = ("embedder_key", "openai_key", "cohere_key", "jina_key", "voyage_key", "reranker_key")
+    keys = {name: f"{name}-secret" for name in names}
+    settings = Settings(storage=storage, embedder=url, **keys)
+    assert settings.without_secrets() == Settings()
     shown = repr(settings) + str(storage)
     for secret in (
         "key-id",
         "secret-key",
         "session'",
         "password",
-        "embedder-secret",
-        "openai-secret",
+        *keys.values(),
     ):
         assert secret not in shown
 
@@ -222,6 +234,7 @@ def test_an_unknown_runtime_is_refused_with_those_there_are() -> None:
         ("cache_dir = 3", "cache_dir=3"),
         ("cache_gb = 0", "cache_gb=0: expected a whole number from 1"),
         ("embedder_key = 3", "embedder_key: expected text, got int"),
+        ("reranker_key = 3", "reranker_key: expected text, got int"),
         ("threads = 1.5", "threads=1.5"),
         ("threads = true", "threads=True"),
         ("runtime = 5", "runtime=5"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ParityError,
         QueryError,
         RerankerClosed,
+        RerankerError,
         ResiftError,
         RuntimeFailure,
         SettingsError,
@@ -50,13 +51,18 @@ if TYPE_CHECKING:
     from resift.index.sources.patterns import Globs
     from resift.index.versions.record import VectorIndex, Version
     from resift.rerank.families.chain import Chain
+    from resift.rerank.families.listwise import ListwiseReranker
+    from resift.rerank.families.names import NamedRanker, open_ranker
+    from resift.rerank.families.remote import RemoteReranker
     from resift.rerank.ranker import Ranker
     from resift.rerank.reranker import Reranker
     from resift.rerank.result import ScoredCandidates
     from resift.rerank.verify import ModelCheck, Verification
+    from resift.search.any_retriever import TwoStage
+    from resift.search.call import Retrieved
     from resift.search.index import Index
     from resift.search.options import Collapse, Mode
-    from resift.search.retrieval import Retrieved
+    from resift.search.retriever import Retriever
     from resift.settings import AzSettings, GsSettings, Settings, StorageSettings
     from resift.types import (
         Basis,
@@ -85,7 +91,8 @@ _MODULES = {
     "errors": "ArtifactError BelowFloor CalibrationError ClusterError DatasetError EmbedderError "
     "HubError IndexBusy "
     "IndexMismatch IndexNotFound InputError MassDeletion MissingExtra ModelError "
-    "ModelNotFound NoCopy OutputError Overloaded ParityError QueryError RerankerClosed ResiftError "
+    "ModelNotFound NoCopy OutputError Overloaded ParityError QueryError RerankerClosed "
+    "RerankerError ResiftError "
     "RuntimeFailure SettingsError SourceError SourceLost StoreError Unreadable UnsafeStore "
     "Vanished VersionGone",
     "index.analysis.spec": "AnalyserSpec",
@@ -101,13 +108,18 @@ _MODULES = {
     "index.source_options": "SourceOptions",
     "index.versions.record": "VectorIndex Version",
     "rerank.families.chain": "Chain",
+    "rerank.families.listwise": "ListwiseReranker",
+    "rerank.families.names": "NamedRanker open_ranker",
+    "rerank.families.remote": "RemoteReranker",
     "rerank.ranker": "Ranker",
     "rerank.reranker": "Reranker",
     "rerank.result": "ScoredCandidates",
     "rerank.verify": "ModelCheck Verification",
     "search.index": "Index",
     "search.options": "Collapse Mode",
-    "search.retrieval": "Retrieved",
+    "search.any_retriever": "TwoStage",
+    "search.call": "Retrieved",
+    "search.retriever": "Retriever",
     "settings": "AzSettings GsSettings Settings StorageSettings",
     "types": "Basis Calibrated Candidate Citation Comparison Context ContextOrder ContextSource "
     "Document DocumentLike Explainer Explanation Hit LongDocuments Part PassageReader Precomputed "
@@ -119,19 +131,20 @@ _HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for nam
 
 __all__ = [
     "AnalyserSpec", "ArtifactError", "AzSettings", "Basis", "BelowFloor", "Calibrated",
-    "CalibrationError", "Candidate", "Chain", "Citation", "CitationStatus", "Cited", "ClusterError",
-    "Collapse", "Columns",
-    "Comparison", "Context", "ContextOrder", "ContextSource", "DatasetError", "Document",
-    "DocumentLike", "Embedder", "EmbedderError", "Explainer", "Explanation", "Globs", "GsSettings",
-    "Hit", "HubError", "Index", "IndexBusy", "IndexMismatch", "IndexNotFound", "InputError",
-    "LongDocuments", "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError",
-    "ModelNotFound", "NoCopy", "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part",
+    "CalibrationError", "Candidate", "Chain", "Citation", "CitationStatus", "Cited",
+    "ClusterError", "Collapse", "Columns", "Comparison", "Context", "ContextOrder",
+    "ContextSource", "DatasetError", "Document", "DocumentLike", "Embedder", "EmbedderError",
+    "Explainer", "Explanation", "Globs", "GsSettings", "Hit", "HubError", "Index", "IndexBusy",
+    "IndexMismatch", "IndexNotFound", "InputError", "ListwiseReranker", "LongDocuments",
+    "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound",
+    "NamedRanker", "NoCopy", "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part",
     "PassageReader", "Precomputed", "Precomputer", "Progress", "ProgressCallback", "QueryError",
-    "Ranker", "Ranking", "Receipt", "Reranker", "RerankerClosed", "ResiftError", "Retrieved",
-    "RuntimeFailure", "ScoredCandidates", "Settings", "SettingsError", "SourceError", "SourceLost",
-    "SourceOptions", "Status", "StorageSettings", "StoreError", "SyncFailure", "SyncPlan",
-    "SyncReport", "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification",
-    "Version", "VersionGone", "Workers",
+    "Ranker", "Ranking", "Receipt", "RemoteReranker", "Reranker", "RerankerClosed",
+    "RerankerError", "ResiftError", "Retrieved", "Retriever", "RuntimeFailure", "ScoredCandidates",
+    "Settings", "SettingsError", "SourceError", "SourceLost", "SourceOptions", "Status",
+    "StorageSettings", "StoreError", "SyncFailure", "SyncPlan", "SyncReport", "TwoStage",
+    "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification", "Version",
+    "VersionGone", "Workers", "open_ranker",
 ]  # fmt: skip
 
 

@@ -40,11 +40,16 @@ if TYPE_CHECKING:
 
 def evaluate(
     collection: Annotated[
-        Path, typer.Argument(help="BEIR folder; with --index also a file of queries.")
+        Path,
+        typer.Argument(help="BEIR folder; with --index or --first-stage also a file of queries."),
     ],
     run: Annotated[Path | None, typer.Option(help="First stage: a TREC run, plain or .gz.")] = None,
     uri: Annotated[
         str | None, typer.Option("--index", help="First stage: an index; else the corpus.")
+    ] = None,
+    first_stage: Annotated[
+        str | None,
+        typer.Option(help="First stage: MODULE:ATTRIBUTE, or ENGINE:TARGET?table=…&text=…"),
     ] = None,
     mode: FirstStageMode = None,
     qrels: Annotated[Path | None, typer.Option(help="Judgments, if not in the folder.")] = None,
@@ -77,9 +82,13 @@ def evaluate(
     from resift.evaluation.collection import load_task
     from resift.evaluation.evaluate import EvaluationPlan
     from resift.evaluation.first_stage import FromIndex
+    from resift.evaluation.from_retriever import open_named
     from resift.evaluation.report.page import check_page
+    from resift.index.embed import precomputer_of
 
     check_first_stage(run, uri, mode)
+    if first_stage is not None:
+        _check_named(run, uri, mode, ablation)
     if ablation:
         _refuse_with_ablation(run, html, compare, target_ms, mode if fail_below is None else None)
     if as_json and is_stdout(html):
@@ -89,20 +98,35 @@ def evaluate(
     floor = _floor(fail_below)
     if html:
         check_page(html)
+    named = None if first_stage is None else open_named(first_stage, Settings.load())
     with waiting("reading the queries and loading the rerankers"):
         task = load_task(collection, qrels, relevant, queries)
         systems = _load(_system_options(model, fusion_weight, long_documents.value, compare or []))
-    first_stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], systems[0].reranker)
     primary: tuple[float, float] | None
-    if ablation and isinstance(first_stage, FromIndex):
-        print_notes((*task.notes, *first_stage.notes))
-        primary = _primary_measure(
-            _ablate(task, first_stage.index, systems[0], plan, as_json), mode
-        )
+    if named is not None:
+        with named as retriever:
+            primary = _evaluate(task, retriever, systems, plan, html, as_json)
     else:
-        primary = _evaluate(task, first_stage, systems, plan, html, as_json)
+        precomputer = precomputer_of(systems[0].reranker)
+        stage = open_first_stage(collection, run, uri, mode, plan.depths[-1], precomputer)
+        if ablation and isinstance(stage, FromIndex):
+            print_notes((*task.notes, *stage.notes))
+            primary = _primary_measure(_ablate(task, stage.index, systems[0], plan, as_json), mode)
+        else:
+            primary = _evaluate(task, stage, systems, plan, html, as_json)
     if floor is not None:
         _check_floor(primary, floor)
+
+
+def _check_named(run: Path | None, uri: str | None, mode: Mode | None, ablation: bool) -> None:
+    """Raise `InputError` for what --first-stage excludes; never prints its value."""
+    for option, value in (("--run", run), ("--index", uri)):
+        if value:
+            raise InputError(
+                f"{option} {value} and --first-stage: expected one first stage; leave one out"
+            )
+    refuse_pointless("is for an index; with --first-stage use its option mode", mode=mode)
+    refuse_pointless("needs an index; leave it out with --first-stage", ablation=ablation)
 
 
 def _refuse_with_ablation(
@@ -203,10 +227,13 @@ def _system_options(
 def _load(systems: "Sequence[SystemOptions]") -> "list[SecondStage]":
     """Load each model once, without caches, which would distort the timings."""
     from resift.evaluation.second_stage import SecondStage
-    from resift.rerank.reranker import Reranker
+    from resift.rerank.families.names import open_ranker
 
     uncached = replace(uncalibrated(), cache_mb=0, cache_file=None, state_cache_mb=0)
-    models = {options.model: Reranker(options.model, settings=uncached) for options in systems}
+    models = {  # without fallbacks: another model's order must not count as this one's
+        options.model: open_ranker(options.model, fallback=None, settings=uncached)
+        for options in systems
+    }
     return [SecondStage(options, models[options.model]) for options in systems]
 
 

@@ -178,7 +178,7 @@ def open_first_stage(
     uri: str | None,
     mode: Mode,
     depth: int,
-    precomputer: "Precomputer",
+    precomputer: "Precomputer | None",
 ) -> "FirstStage":
     """The run or the index of the command line; without either, an index of the corpus."""
     from resift.evaluation.collection import open_collection

@@ -52,12 +52,12 @@ def rerank(
     as_lines: options.AsLines = False,
 ) -> None:
     """Rerank lines: plain text, or JSON objects with "text" and optional "id", "title", "score"."""
-    from resift.rerank.reranker import Reranker
+    from resift.rerank.families.names import open_ranker
 
     output = RankingFormat(as_json, as_lines, explain, budget_ms)
     candidates = list(read_candidates(file, text_field))
     with waiting(f"reranking {len(candidates):,} candidates"), plain_warnings():
-        reranker = Reranker(model, calibration=calibration)
+        reranker = open_ranker(model, calibration=calibration)
         ranking = reranker.rank(
             query,
             candidates,

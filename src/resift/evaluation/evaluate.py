@@ -41,6 +41,7 @@ from resift.evaluation.second_stage import (
 )
 from resift.evaluation.significance import paired_test_by_query
 from resift.evaluation.trec import MAX_GRADE
+from resift.index.embed import precomputer_of
 from resift.search.index import Index
 from resift.search.options import MODES
 
@@ -131,7 +132,7 @@ def ablate(
     evaluator = Evaluator(task.qrels, measure_names([depth], relevant))
     variants: list[Variant] = []
     for mode in MODES:
-        first_stage = FromIndex(index, mode, system.reranker)
+        first_stage = FromIndex(index, mode, precomputer_of(system.reranker))
         first, (reranked,) = _collect(task, first_stage, [system], [depth], advance)
         before = evaluator.per_query(first.scores)
         variants.append(Variant(mode, "none", means(before), first.latency, first.requests, None))

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import resift
 from resift.errors import OutputError
@@ -195,8 +195,14 @@ def _parsed(line: bytes) -> QueryResult:
             row["query_id"],
             tuple((doc_id, score) for doc_id, score in row["scores"]),
             tuple(row["unscored"]),
-            None if receipt is None else Receipt(**(receipt | {"notes": tuple(receipt["notes"])})),
+            None if receipt is None else _receipt(receipt),
             row["problem"],
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a finished query: {error}") from error
+
+
+def _receipt(fields: dict[str, Any]) -> Receipt:
+    """A receipt from JSON, which has lists for tuples."""
+    receipts = tuple(_receipt(part) for part in fields.get("receipts", ()))
+    return Receipt(**(fields | {"notes": tuple(fields["notes"]), "receipts": receipts}))

@@ -11,6 +11,7 @@ from resift.errors import InputError, QueryError
 from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
 from resift.evaluation.measures import CUTOFF
 from resift.evaluation.result import Latency
+from resift.rerank.families.names import NamedRanker
 from resift.rerank.options import checked_long_documents
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate, LongDocuments
@@ -25,7 +26,7 @@ DepthAndWeight = tuple[int, float | None]
 
 @dataclass(frozen=True, slots=True)
 class SystemOptions:
-    """A reranker to evaluate. `model` is a folder or ``bundled``; None is the settings' model.
+    """A reranker to evaluate. `model` is a name of `open_ranker`; None is the settings' model.
 
     With `exact`, every pair goes through every layer, so that one pass gives all depths. Otherwise
     each depth is ranked with early exit for its first ten, as in a search. `long_documents` is that
@@ -42,7 +43,7 @@ class SystemOptions:
 def parse_system(text: str) -> SystemOptions:
     """Parse ``MODEL[?fusion_weight=W][&exact=false][&long_documents=windows]``.
 
-    MODEL is a folder or ``bundled``.
+    MODEL is a name of `open_ranker`: ``bundled``, a folder, a hub id, a service, a chain.
 
     Raises `InputError` for other options.
     """
@@ -96,7 +97,7 @@ class Orders:
 class SecondStage:
     """A reranker with its options."""
 
-    def __init__(self, options: SystemOptions, reranker: Reranker) -> None:
+    def __init__(self, options: SystemOptions, reranker: NamedRanker) -> None:
         self.options = options
         self.reranker = reranker
 
@@ -110,11 +111,12 @@ class SecondStage:
     ) -> Orders:
         """Rerank to each of the rising `depths`, with the system's weight and each of `weights`.
 
-        `timed` scores depth by depth to measure the cost of each. With early exit, only the
-        system's weight is used. Raises `QueryError` for a query that cannot be read.
+        `timed` scores depth by depth to measure the cost of each. With early exit, and with what is
+        no local model, only the system's weight is used. Raises `QueryError` for a query that
+        cannot be read.
         """
-        if not self.options.exact:
-            return self._with_early_exit(query, candidates, depths)
+        if not (self.options.exact and isinstance(self.reranker, Reranker)):
+            return self._by_rankings(query, candidates, depths)
         scored = self.reranker.score_candidates(
             query,
             candidates,
@@ -140,7 +142,7 @@ class SecondStage:
         tokens = {depth: scored.tokens(depth) for depth in depths}
         return Orders(indices, {} if scored.cached else ms, tokens, scored.cached)
 
-    def _with_early_exit(
+    def _by_rankings(
         self, query: str, candidates: Sequence[Candidate], depths: Sequence[int]
     ) -> Orders:
         """Rank each depth by a call; pruned candidates follow the first ten in their old order."""
@@ -152,8 +154,7 @@ class SecondStage:
                 query,
                 candidates[:depth],
                 CUTOFF,
-                fusion_weight=self.options.fusion_weight,
-                long_documents=self.options.long_documents,
+                **self._arguments(),
             )
             ms[depth] = (time.perf_counter() - start) * 1000
             tokens[depth] = ranking.receipt.tokens
@@ -162,6 +163,16 @@ class SecondStage:
             rest = set(range(len(candidates[:depth]))) - set(first)
             indices[depth, None] = [*first, *sorted(rest)]
         return Orders(indices, {} if from_cache else ms, tokens, from_cache)
+
+    def _arguments(self) -> dict[str, Any]:
+        """The options that are set: not every reranker has all of them."""
+        options = self.options
+        arguments: dict[str, Any] = {}
+        if options.fusion_weight is not None:
+            arguments["fusion_weight"] = options.fusion_weight
+        if options.long_documents != "cut":
+            arguments["long_documents"] = options.long_documents
+        return arguments
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from resift.background import Background
 from resift.index.normalisation import is_visible, searchable
-from resift.search.clock import Clock as Clock
+from resift.search.clock import Clock
 from resift.search.options import SearchOptions
 from resift.types import Candidate, PassageReader
 

@@ -50,9 +50,9 @@ class RerankerLoader:
     def _new_reranker(self) -> ClosedAfterUse[Any]:
         def load_model() -> Ranker:
             # Here, because a search without reranking needs no model runtime.
-            from resift.rerank.reranker import Reranker
+            from resift.rerank.families.names import open_ranker
 
-            return Reranker(settings=self._settings())
+            return open_ranker(settings=self._settings())
 
         given = self._given
         if given is not None:

@@ -99,7 +99,7 @@ def stage_of(retriever: Retriever, background: Background) -> RetrieverStage:
         )
     if isinstance(retriever, AsyncRetriever):
         return AsyncRetrieverStage(retriever, background, retriever.aretrieve)
-    if _is_coroutine_function(retriever):
+    if is_coroutine_function(retriever):
         coroutine: Any = retriever
         return AsyncRetrieverStage(retriever, background, coroutine)
     return RetrieverStage(retriever, background)
@@ -190,6 +190,7 @@ def _check_time(call: SearchCall) -> None:
         raise Late("time was up before the search began")
 
 
-def _is_coroutine_function(function: object) -> bool:
+def is_coroutine_function(function: object) -> bool:
+    """Whether a call of a function, or of an object with ``__call__``, returns a coroutine."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself is needed
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

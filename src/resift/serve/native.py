@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from resift.errors import Overloaded
 from resift.plain_json import plain
-from resift.search.call import Clock
+from resift.search.clock import Clock
 from resift.serve.call import TheCall, shorter
 from resift.serve.dialect import Dialect, noted_problem
 from resift.serve.examples import RANK, SEARCH

@@ -1,0 +1,1 @@
+"""Reranking services: the body of a request, and the scores in a response. Pure."""

@@ -1,0 +1,113 @@
+"""``resift eval --first-stage``: any retriever is measured before and after reranking, by ids."""
+
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from cli.command import Done, Resift
+from evaluation.small_collection import DOCUMENTS, make_collection
+
+CODE = """
+from resift.types import Document
+TEXTS = {texts!r}
+def search(query, k):
+    return [Document(name, text) for name, text in TEXTS.items()][:k]
+async def asearch(query, k):
+    return search(query, k)
+def wordy(query, k):
+    return [*search(query, k), *search(query, k)]
+def broken(query, k):
+    raise ConnectionError("refused by\\nhttps://u:top-secret@host")
+def odd(query, k):
+    return None
+class Closes:
+    def __call__(self, query, k):
+        return search(query, k)
+    def close(self):
+        print("closed", file=__import__("sys").stderr)
+"""
+
+
+class Desk:
+    """A judged collection without its corpus, and first stages."""
+
+    def __init__(self, resift: Resift, folder: Path) -> None:
+        self._resift = resift
+        self.collection = make_collection(folder / "made")
+        (self.collection / "qrels.tsv").write_text("q1\td2\t2\nq1\td1\t0\nq2\td4\t1\n")
+        (self.collection / "corpus.jsonl").unlink()
+        (folder / "stages_of_eval.py").write_text(CODE.format(texts=DOCUMENTS))
+
+    def eval(self, *options: object) -> Done:
+        return self._resift("eval", self.collection, "--depths", "2,4", *options)
+
+
+@pytest.fixture
+def desk(resift: Resift, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield Desk(resift, tmp_path)
+    sys.modules.pop("stages_of_eval", None)
+
+
+def test_a_function_is_measured_before_and_after_reranking(desk: Desk) -> None:
+    done = desk.eval("--first-stage", "stages_of_eval:search")
+    assert (done.code, done.err) == (0, "")
+    assert "first stage search" in done.out and "depth 4" in done.out and "p50" in done.out
+    report = json.loads(desk.eval("--first-stage", "stages_of_eval:search", "--json").out)
+    compared = report["systems"][0]["compared"]["RR@10"]
+    assert compared["after"] == 1.0 > compared["before"]
+
+
+def test_an_async_function_and_one_with_duplicates(desk: Desk) -> None:
+    assert desk.eval("--first-stage", "stages_of_eval:asearch").code == 0
+    done = desk.eval("--first-stage", "stages_of_eval.py:wordy")
+    assert done.code == 0
+    assert "2 queries, the first is q1: the first stage returned 8 documents for k=4" in done.err
+
+
+def test_what_it_opened_is_closed(desk: Desk) -> None:
+    assert "closed" in desk.eval("--first-stage", "stages_of_eval:Closes").err
+
+
+def test_an_engine_is_opened_by_its_name(desk: Desk, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "notes.db")) as connection:
+        connection.execute("CREATE VIRTUAL TABLE docs USING fts5(id UNINDEXED, body)")
+        connection.executemany("INSERT INTO docs VALUES (?, ?)", DOCUMENTS.items())
+        connection.commit()
+    done = desk.eval("--first-stage", "sqlite:notes.db?table=docs&id=id&text=body", "--json")
+    report = json.loads(done.out)
+    assert report["first_stage"] == "lexical of docs in notes.db"
+    assert report["systems"][0]["compared"]["RR@10"]["after"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [("nonsense", "expected MODULE:ATTRIBUTE"), ("stages_of_eval:TEXTS", "is dict"),
+     ("mongodb://u:top-secret@h/db", "--first-stage mongodb:…"),
+     ("stages_of_eval:broken", "broken: query q1 failed: ConnectionError: refused by"),
+     ("stages_of_eval:odd", "the retriever's documents"),
+     ("sqlite:none.db?table=docs", "none.db: no such file"),
+     ("sqlite:notes.db?table=docs&key=top-secret", "key: not an option")],
+)  # fmt: skip
+def test_a_wrong_first_stage_is_told_in_a_line(desk: Desk, spec: str, message: str) -> None:
+    error = desk.eval("--first-stage", spec).error
+    assert message in error
+    assert "top-secret" not in error
+
+
+def test_it_is_the_only_first_stage(desk: Desk) -> None:
+    spec = "postgresql://u:top-secret@h/db?table=t"
+    for options, message in (
+        (("--run", "a.run"), "--run a.run and --first-stage: expected one first stage"),
+        (("--index", "x"), "--index x and --first-stage: expected one first stage"),
+        (("--mode", "dense"), "--mode dense: is for an index"),
+        (("--ablation",), "--ablation: needs an index"),
+    ):
+        error = desk.eval("--first-stage", spec, *options).error
+        assert message in error and "top-secret" not in error
