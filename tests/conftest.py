@@ -141,11 +141,14 @@ def _parsers_start_in_no_time() -> Iterator[None]:
         running.close()
 
 
+_VARIABLES = ("AWS_", "RESIFT_", "HF_", "OPENAI_", "COHERE_", "CO_API_", "JINA_", "VOYAGE_")
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No variable of the machine's decides a test."""
     for name in list(os.environ):
-        if name.startswith(("AWS_", "RESIFT_", "HF_", "OPENAI_")):
+        if name.startswith(_VARIABLES):
             monkeypatch.delenv(name)
     yield
 

@@ -194,7 +194,7 @@ def test_secrets_are_in_no_representation() -> None:
     url = "https://someone:password@host/v1#model"
     names = ("embedder_key", "openai_key", "cohere_key", "jina_key", "voyage_key", "reranker_key")
     keys = {name: f"{name}-secret" for name in names}
-    settings = Settings(storage=storage, embedder=url, **keys)
+    settings = Settings(storage=storage, embedder=url, **keys)  # type: ignore[arg-type]
     assert settings.without_secrets() == Settings()
     shown = repr(settings) + str(storage)
     for secret in (

@@ -16,6 +16,7 @@ ResiftError
 │   ├── RerankerClosed     a call of a reranker after its `close`
 │   └── RuntimeFailure     a runtime that could not load or run a model
 ├── EmbedderError          an embedding server that cannot be reached or gives no vectors
+├── RerankerError          a reranking service that cannot be reached or gives no ranking
 ├── SourceError            documents that cannot be listed or read
 │   ├── Unreadable         an object that exists but could not be read
 │   ├── Vanished           an object that was deleted after it was listed
@@ -134,6 +135,10 @@ class RuntimeFailure(ModelError):
 
 class EmbedderError(ResiftError):
     """An embedding server cannot be reached, refuses, or gives no vectors."""
+
+
+class RerankerError(ResiftError):
+    """A reranking service cannot be reached, refuses, is late, or gives no ranking."""
 
 
 class SourceError(ResiftError):

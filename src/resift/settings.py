@@ -16,6 +16,10 @@
                                     # "intfloat/e5-small-v2", a folder, https://host/v1#model
     embedder_key = "..."            # RESIFT_EMBEDDER_KEY: for the server that embedder names
     openai_key = "..."              # OPENAI_API_KEY: for https://api.openai.com and no other
+    cohere_key = "..."              # COHERE_API_KEY, CO_API_KEY: for https://api.cohere.com
+    jina_key = "..."                # JINA_API_KEY: for https://api.jina.ai
+    voyage_key = "..."              # VOYAGE_API_KEY: for https://api.voyageai.com
+    reranker_key = "..."            # RESIFT_RERANKER_KEY: for a reranker at a URL of yours
 
     cache_dir = "/var/cache/resift" # RESIFT_CACHE_DIR: by default $XDG_CACHE_HOME/resift or
                                     # ~/.cache/resift: keeps models made from checkpoints; if it
@@ -24,7 +28,7 @@
     cache_gb = 10                   # RESIFT_CACHE_GB: of copies; larger indexes are not copied
 
     ca_file = "/etc/ssl/corp.pem"   # RESIFT_CA_FILE, AWS_CA_BUNDLE: certificates of authorities
-                                    # to trust beside the system's, by stores and the embedder
+                                    # to trust beside the system's, by stores and HTTP services
 
     [storage]                       # the usual AWS variables, for s3:// URIs
     endpoint = "http://127.0.0.1:8333"   # AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL
@@ -91,6 +95,10 @@ _ENVIRONMENT = {
     "ca_file": ("RESIFT_CA_FILE", "AWS_CA_BUNDLE"),
     "embedder_key": ("RESIFT_EMBEDDER_KEY",),
     "openai_key": ("OPENAI_API_KEY",),
+    "cohere_key": ("COHERE_API_KEY", "CO_API_KEY"),
+    "jina_key": ("JINA_API_KEY",),
+    "voyage_key": ("VOYAGE_API_KEY",),
+    "reranker_key": ("RESIFT_RERANKER_KEY",),
 }
 RUNTIMES = ("openvino", "onnxruntime")
 MIN_MEMORY_MB = 256
@@ -128,6 +136,10 @@ class Settings:
     embedder: str | None = field(default=None, repr=False)  # a URL may name a password
     embedder_key: str | None = field(default=None, repr=False)
     openai_key: str | None = field(default=None, repr=False)
+    cohere_key: str | None = field(default=None, repr=False)
+    jina_key: str | None = field(default=None, repr=False)
+    voyage_key: str | None = field(default=None, repr=False)
+    reranker_key: str | None = field(default=None, repr=False)
     origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -173,6 +185,20 @@ class Settings:
         values |= {name: value for name, (_, value) in variables.items()}
         source = f"{file}: " if file else ""
         return cls(**values, storage=read_storage(storage, environ, source), origins=origins)
+
+    def without_secrets(self) -> "Settings":
+        """The settings of models alone: without stores, keys and the embedder, for a pickle."""
+        return replace(
+            self,
+            storage=StorageSettings(),
+            embedder=None,
+            embedder_key=None,
+            openai_key=None,
+            cohere_key=None,
+            jina_key=None,
+            voyage_key=None,
+            reranker_key=None,
+        )
 
     def origin(self, name: str) -> str | None:
         """The variable or file of a value; None for defaults and arguments of the constructor."""
@@ -287,5 +313,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "ca_file": _path,
     "embedder": secret,
     "embedder_key": secret,
-    "openai_key": secret,
+    **dict.fromkeys(("openai_key", "cohere_key", "jina_key", "voyage_key", "reranker_key"), secret),
 }

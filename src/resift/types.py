@@ -43,7 +43,7 @@ Status = Literal["ok", "cut", "empty", "not_text", "late", "failed", "not_rerank
 Candidates with the last five have no score. They follow the scored ones, in first-stage order.
 """
 
-Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
+Calibrated = Literal["none", "model", "judged", "judged_other_depth", "rank"]
 """The meaning of scores.
 
 - ``none``: not calibrated. The score is the sigmoid of the logit, not a probability.
@@ -51,6 +51,8 @@ Calibrated = Literal["none", "model", "judged", "judged_other_depth"]
 - ``judged``: the probability of relevance, fitted on your judgments by ``resift calibrate``.
 - ``judged_other_depth``: fitted on your judgments, for lists of another depth, where relevant
   documents are more or less frequent. Not a probability here (`Receipt.notes` has both depths).
+- ``rank``: evenly spaced by rank, from a reranker that gives an order and no scores. They say
+  nothing of how relevant a document is, and scores of two calls do not compare.
 """
 
 

@@ -111,3 +111,21 @@ def test_it_is_the_only_first_stage(desk: Desk) -> None:
     ):
         error = desk.eval("--first-stage", spec, *options).error
         assert message in error and "top-secret" not in error
+
+
+def test_a_chain_is_measured_as_any_other_reranker(desk: Desk) -> None:
+    done = desk.eval(
+        "--first-stage", "stages_of_eval:search", "--compare", "bundled@4+bundled@2", "--json"
+    )
+    assert (done.code, done.err) == (0, "")
+    (system,) = json.loads(done.out)["systems"]
+    assert system["model"] == "resift-minilm-l6 > resift-minilm-l6"
+    assert [row["depth"] for row in system["rows"]] == [2, 4]
+
+
+def test_a_service_that_fails_ends_the_evaluation(desk: Desk) -> None:
+    done = desk.eval(
+        "--first-stage", "stages_of_eval:search", "--model", "tei:http://127.0.0.1:1"
+    )
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1 and "tei" in done.err

@@ -26,10 +26,11 @@ RECEIPT = Receipt(
     "a model", "0123", "openvino 1", 3, 2, 1, 0, True, "the time ran out", {"total": 0.1 + 0.2},
     40, 0.25, 1 / 3, notes=("a note", "another"),
 )  # fmt: skip
+NESTED = replace(RECEIPT, notes=(), receipts=(RECEIPT,))
 FINISHED = {
     "q1": QueryResult("q1", (("d2", 0.1 + 0.2), ("d1", -1e-17)), ("d3",), RECEIPT),
     "q2": QueryResult("q2", problem="the query is empty"),
-    "q3": QueryResult("q3", (("d\udc80", 5.0),), (), replace(RECEIPT, notes=(), receipts=(RECEIPT,))),
+    "q3": QueryResult("q3", (("d\udc80", 5.0),), (), NESTED),
 }
 ENTRIES = [RunEntry("d1", 2.0), RunEntry("d2", 1.0)]
 RUN = dict.fromkeys(["q1", "q2", "q0", "q3"], ENTRIES)

@@ -29,11 +29,10 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
-from resift import Reranker
+from resift import Reranker, TwoStage
 from resift.errors import InputError, StoreError
 from resift.retrievers.elasticsearch import ElasticsearchRetriever
 from resift.retrievers.names import open_retriever
-from resift.search.any_retriever import TwoStage
 from retrievers.search_engine_peer import Refused, SearchEnginePeer
 from storage.peer import Answer, running
 

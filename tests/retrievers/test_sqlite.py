@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from resift import TwoStage
 from resift.errors import InputError
 from resift.retrievers.names import open_retriever
 from resift.retrievers.sqlite import SqliteRetriever
-from resift.search.any_retriever import TwoStage
 from search.stand_ins import Backwards
 
 LOADS_EXTENSIONS = hasattr(sqlite3.Connection, "enable_load_extension")
@@ -189,11 +189,14 @@ def test_a_given_connection_without_sqlite_vec_is_told_about(path: Path) -> None
 
 
 @pytest.fixture
-def with_vectors(path: Path) -> Path:
-    if not LOADS_EXTENSIONS:
-        pytest.skip("this Python loads no extensions")
+def with_vectors(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A vec0 table; where Python's sqlite3 loads no extensions, another build of it does."""
     package = pytest.importorskip("sqlite_vec")
-    with closing(sqlite3.connect(path)) as connection:
+    driver: Any = sqlite3
+    if not LOADS_EXTENSIONS:
+        driver = pytest.importorskip("pysqlite3.dbapi2")
+        monkeypatch.setattr("resift.retrievers.sqlite.sqlite3", driver)
+    with closing(driver.connect(str(path))) as connection:
         connection.enable_load_extension(True)
         package.load(connection)
         connection.execute(

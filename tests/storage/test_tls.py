@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from resift.errors import EmbedderError, SettingsError, SourceError
-from resift.transport.certificates import read_authorities, trust_in_lance
-from resift.transport.endpoint import Endpoint, RetryLimits
+from resift.errors import SettingsError, SourceError
 from resift.index.sources.source import open_source
 from resift.index.storage.doctor import examine
 from resift.settings import GsSettings, Settings, StorageSettings
+from resift.transport.certificates import read_authorities, trust_in_lance
+from resift.transport.endpoint import Endpoint, EndpointError, RetryLimits
 from storage.conftest import DOCUMENTS, Server
 from storage.corpus import Corpus
 from storage.gcs_peer import GcsPeer
@@ -72,9 +72,9 @@ def test_the_embedders_server_may_have_the_same_authority(
     endpoint: str, authority: Authority
 ) -> None:
     limits = RetryLimits(5.0, 1, 0.1)
-    with pytest.raises(EmbedderError, match="certificate"):
+    with pytest.raises(EndpointError, match="certificate"):
         Endpoint(f"{endpoint}/embeddings").post({}, limits)
-    with pytest.raises(EmbedderError) as answered:  # by S3, which has no embeddings
+    with pytest.raises(EndpointError) as answered:  # by S3, which has no embeddings
         Endpoint(f"{endpoint}/embeddings", ca_file=str(authority.file)).post({}, limits)
     assert "certificate" not in str(answered.value).lower()
 

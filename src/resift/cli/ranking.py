@@ -43,6 +43,7 @@ CALIBRATIONS: Mapping[Calibrated, str] = {
     "model": "calibrated by the model's maker",
     "judged": "calibrated on judgments",
     "judged_other_depth": "calibrated on judgments of lists of another depth",
+    "rank": "scores say the rank only",
 }
 
 

@@ -78,7 +78,8 @@ def _settings(cluster: "Cluster | None") -> Settings:
     settings = options.uncalibrated()
     if cluster is None:
         return settings
-    return replace(settings, threads=settings.threads or cluster.worker_cpus, openai_key=None)
+    threads = settings.threads or cluster.worker_cpus
+    return replace(settings.without_secrets(), threads=threads)
 
 
 def _rerank(

@@ -249,9 +249,10 @@ def _wanted(
         return folder
     if is_hub_id(name):
         return _Wanted(name, None, _checked_revision(revision), label, _settings(settings), use)
-    raise ModelNotFound(
-        f"{shortened(name)}: no such model folder; resift models lists the known ones"
-    )
+    hint = "resift models lists the known ones"
+    if ":" in name or "@" in name:
+        hint = "a service or a chain is opened by resift.open_ranker, and works with resift rerank"
+    raise ModelNotFound(f"{shortened(name)}: no such model folder; {hint}")
 
 
 def _settings(settings: Settings | None) -> Settings:

@@ -33,8 +33,8 @@ from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
 from resift.rerank.hints import Hints
 from resift.rerank.lengths import cut, dropped, taken
+from resift.rerank.loading import load_model
 from resift.rerank.many import check_many
-from resift.rerank.models import load_model
 from resift.rerank.options import (
     RankOptions,
     checked_budget,
@@ -90,7 +90,7 @@ class Reranker:
         self._opened_with = (
             source,
             file and file.absolute(),
-            replace(settings, storage=StorageSettings(), embedder=None, embedder_key=None),
+            replace(settings.without_secrets(), storage=StorageSettings(), embedder=None),
         )
         with removal_told(artifact):
             loaded = load_model(artifact, settings.runtime, settings.threads)

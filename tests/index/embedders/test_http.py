@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from index.embedders.embedding_server import DIM, Request, good, serve, vector
 from resift.errors import EmbedderError, InputError
-from resift.transport.endpoint import RetryLimits
 from resift.index.embedders.http import (
     BATCH_CHARACTERS,
     BATCH_TEXTS,
@@ -22,6 +21,7 @@ from resift.index.embedders.http import (
     unit_vectors,
 )
 from resift.settings import Settings
+from resift.transport.endpoint import RetryLimits
 
 TEXTS = [f"{'word ' * number}{number}" for number in range(70)]
 ONCE = RetryLimits(timeout_s=5, tries=1, max_wait_s=1)

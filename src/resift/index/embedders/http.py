@@ -1,6 +1,6 @@
 """An embedder behind OpenAI's embeddings protocol: ``POST {base}/embeddings``.
 
-Writes the requests and reads the responses; `endpoint.py` sends and receives them.
+Writes the requests and reads the responses; `transport.endpoint` sends and receives them.
 """
 
 import base64
@@ -16,23 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.errors import EmbedderError, InputError
+from resift.index.embedders.keys import VARIABLE, authorise
 from resift.settings import Settings
-from resift.transport.endpoint import (
-    Endpoint,
-    EndpointRefused,
-    RetryLimits,
-    authorise,
-)
+from resift.transport.endpoint import Endpoint, EndpointError, RetryLimits, Wording
 
 BATCH_TEXTS = 32  # text-embeddings-inference's default, the smallest among known servers
 BATCH_CHARACTERS = 64_000
 MIN_CHARACTERS = 200  # servers do not refuse shorter texts for their length
 BULK = RetryLimits(timeout_s=60, tries=6, max_wait_s=60)
 QUERY = RetryLimits(timeout_s=10, tries=2, max_wait_s=2)  # somebody is waiting
+WORDING = Wording(
+    "an embeddings server",
+    {
+        401: f"set {VARIABLE} to a key that is valid there",
+        403: f"set {VARIABLE} to a key that may use this model",
+        404: "check the URL, which often ends in /v1, and the model's name",
+        405: "check the URL, which often ends in /v1",
+    },
+)
 
 _LOG = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
+
+
+class EmbedderRefused(EmbedderError):
+    """The server rejects this request; it may accept another text."""
 
 
 class HttpEmbedder:
@@ -56,7 +65,9 @@ class HttpEmbedder:
         authorisation = authorise(urlsplit(base), user, settings)
         self.name = f"{base}#{self._model}"
         self.fingerprint = f"openai-compatible {self.name}"
-        self._endpoint = Endpoint(f"{base}/embeddings", authorisation, settings.ca_file)
+        self._endpoint = Endpoint(
+            f"{base}/embeddings", authorisation, settings.ca_file, wording=WORDING
+        )
         self._bulk, self._query = bulk, query
         self._opened_with = spec, settings
         self._dim: int | None = None
@@ -90,7 +101,7 @@ class HttpEmbedder:
         """
         try:
             return self._vectors(texts, self._bulk)
-        except EndpointRefused as error:
+        except EmbedderRefused as error:
             dim = self.dim  # raises if the server accepts no text at all
             if len(texts) > 1:
                 middle = len(texts) // 2
@@ -103,7 +114,11 @@ class HttpEmbedder:
 
     def _vectors(self, texts: Sequence[str], limits: RetryLimits) -> Floats:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
-        response = self._endpoint.post(body, limits)
+        try:
+            response = self._endpoint.post(body, limits)
+        except EndpointError as error:
+            kind = EmbedderRefused if error.cause == "refused" else EmbedderError
+            raise kind(str(error)) from error
         try:
             vectors = unit_vectors(response, len(texts))
         except ValueError as error:

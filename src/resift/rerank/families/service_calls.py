@@ -193,9 +193,10 @@ class ServiceCalls(ABC):
         call.failure.__cause__ = error
         cause = getattr(error, "cause", None)
         wait_s = getattr(error, "wait_s", None)
-        if cause in _NO_FAILURES:
-            _LOG.warning("%s", call.failure)
-        elif self._breaker.fail(str(error), is_final=cause == "key", wait_s=wait_s):
+        is_new = cause in _NO_FAILURES or self._breaker.fail(
+            str(error), is_final=cause == "key", wait_s=wait_s
+        )
+        if is_new and self._fallback is not None:  # without one, the caller gets the error
             _LOG.warning("%s", call.failure)
 
     def _note_late(self, call: ServiceCall) -> None:

@@ -1,0 +1,1 @@
+"""Tests of second stages that are no local encoder."""
