@@ -13,7 +13,7 @@ from resift.errors import ArtifactError
 from resift.rerank.artifact import load_artifact, write_manifest
 from resift.rerank.early_exit import EarlyExit
 from resift.rerank.engine import Engine
-from resift.rerank.models import load_model
+from resift.rerank.loading import load_model
 from resift.rerank.ordering import Interpolation
 from resift.settings import Settings
 from texts import QUESTIONS, passages

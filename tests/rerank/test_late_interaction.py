@@ -28,6 +28,7 @@ from resift.rerank.late_interaction import (
     query_states,
     unit,
 )
+from resift.rerank.loading import load_model
 from resift.rerank.models import (
     Batch,
     CrossAttentionStage,
@@ -35,7 +36,6 @@ from resift.rerank.models import (
     LateInteractionStage,
     cross_attention_feeds,
     encode,
-    load_model,
     run,
 )
 from resift.rerank.runtimes import open_session

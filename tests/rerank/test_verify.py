@@ -37,7 +37,7 @@ from resift.rerank.artifact import (
     ReferencePair,
     load_artifact,
 )
-from resift.rerank.models import load_model
+from resift.rerank.loading import load_model
 from resift.settings import Settings
 from texts import QUESTIONS
 

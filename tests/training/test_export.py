@@ -14,7 +14,7 @@ from resift.convert.exits import LEVELS
 from resift.convert.late_interaction import Float32Model, read_shape, read_weights, write_float32
 from resift.convert.quantise import QUANTISER
 from resift.rerank.artifact import Manifest, load_artifact, sha256
-from resift.rerank.models import load_model
+from resift.rerank.loading import load_model
 from resift.settings import Settings
 from resift.training.export import score_list
 from resift.training.mining import NONE, Lists, Mined

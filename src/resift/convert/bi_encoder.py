@@ -101,7 +101,7 @@ def read_bi_encoder(
 def _limited(encoder: Checkpoint, transformer: Path, folder: Path) -> Checkpoint:
     """The encoder for texts as long as its folder says, and as memory allows, in whole steps."""
     limit = read_limit(transformer, encoder.tokenizer, encoder.max_tokens)
-    limit = min(limit, most_tokens(encoder.shape))
+    limit = min(limit, most_tokens(encoder.shape.heads))
     if limit < LENGTH_STEP:
         raise ModelError(f"{folder}: reads {limit} tokens; a text needs at least {LENGTH_STEP}")
     limit -= limit % LENGTH_STEP

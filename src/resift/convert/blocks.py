@@ -53,6 +53,17 @@ class Blocks:
         ends = (g.integers(0), token_count(g, mask), g.integers(1))
         return g.node("Slice", f"{name}.whole", joined, *ends)
 
+    def sighted(self) -> str:
+        """1 for each token that has a key to attend to, else 0: ``(rows * blocks, size, 1)``."""
+        g, name = self._g, self._tensor("sighted")
+        if not g.has(name):
+            best = self._node("ReduceMax", "best", self.heads.mask, g.integers(3))
+            limit = g.constant("blind", np.array(MASKED / 2, np.float32))
+            sees = self._node("Greater", "sees", best, limit)
+            number = g.node("Cast", self._tensor("sees.number"), sees, to=TensorProto.FLOAT)
+            self._node("Squeeze", "sighted", number, g.integers(1))
+        return name
+
     def _sizes(self) -> None:
         """``size`` of a block, ``near`` keys that it reads, ``reach`` to each side, ``count``."""
         g = self._g

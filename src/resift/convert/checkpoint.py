@@ -77,8 +77,8 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
     if not (len(weights.get(TYPES, ())) > 1 and source.tokenizer.pair_types):
         shape, weights = replace(shape, token_types=False), _with_first_type(weights)
     limit = read_limit(transformer, source.tokenizer, source.max_tokens)
-    limit = min(limit, most_tokens(shape))
-    limit = _whole_steps(limit, MIN_PAIR_TOKENS, "pair", folder)
+    limit = min(limit, most_tokens(shape.heads))
+    limit = whole_steps(limit, MIN_PAIR_TOKENS, "pair", folder)
     return replace(
         source,
         weights=weights,
@@ -88,18 +88,23 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
     )
 
 
-def read_encoder(folder: Path) -> Checkpoint:
-    """Read an encoder without a head. Raises `ModelError`."""
+def read_encoder(folder: Path, *, whole_positions: bool = False) -> Checkpoint:
+    """Read an encoder without a head. Raises `ModelError`.
+
+    With `whole_positions` it reads as many tokens as it has positions, whatever its tokenizer says.
+    """
     config = Config.read(folder)
-    source = _read(folder, config, family_of(config, folder))
-    limit = _whole_steps(source.max_tokens, LENGTH_STEP, "text", folder)
+    family = family_of(config, folder)
+    source = _read(folder, config, family)
+    limit = family.tokens(config) if whole_positions else source.max_tokens
+    limit = whole_steps(limit, LENGTH_STEP, "text", folder)
     shape = replace(source.shape, positions=source.shape.positions.limited(limit))
     return replace(source, shape=shape, max_tokens=limit)
 
 
-def most_tokens(shape: EncoderShape) -> int:
+def most_tokens(heads: int) -> int:
     """The longest row whose attention stays within `MAX_ATTENTION_BYTES`."""
-    return math.isqrt(MAX_ATTENTION_BYTES // (3 * 4 * shape.heads))
+    return math.isqrt(MAX_ATTENTION_BYTES // (3 * 4 * heads))
 
 
 def _read(folder: Path, config: Config, family: Family) -> Checkpoint:
@@ -154,7 +159,7 @@ def _with_first_type(weights: Arrays) -> Arrays:
     return weights | ({table: weights[table] + first} if len(first) else {})
 
 
-def _whole_steps(limit: int, least: int, unit: str, folder: Path) -> int:
+def whole_steps(limit: int, least: int, unit: str, folder: Path) -> int:
     """Round a token limit down to a multiple of `LENGTH_STEP`. Raises `ModelError`."""
     if limit < least:
         raise ModelError(f"{folder}: reads {limit} tokens; a {unit} needs at least {least}")

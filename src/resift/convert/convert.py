@@ -1,7 +1,8 @@
 """Convert a checkpoint to an artifact, and check int8 against float32.
 
 The steps for a cross-encoder: read the checkpoint → fit exits, if any → write float32 graphs →
-quantise and check → write the manifest. `embedder.py` converts bi-encoders.
+quantise and check → write the manifest. `embedder.py` converts bi-encoders, `multi_vector.py`
+late-interaction checkpoints, `causal.py` decoders.
 """
 
 import logging
@@ -14,12 +15,15 @@ from pathlib import Path
 import numpy as np
 
 from resift.convert.calibration_text import CandidateLists, calibration_texts, candidate_lists
+from resift.convert.causal import convert_causal
 from resift.convert.check import described
 from resift.convert.checkpoint import read_cross_encoder
 from resift.convert.embedder import convert_embedder
 from resift.convert.exits import measure_exits, stage_layers
 from resift.convert.export import Export, Stages, open_export, with_exits, write_stages
-from resift.convert.modules import is_bi_encoder
+from resift.convert.late_settings import late_format
+from resift.convert.modules import is_bi_encoder, is_causal
+from resift.convert.multi_vector import convert_multi_vector
 from resift.convert.output import (
     Conversion,
     Parity,
@@ -31,7 +35,8 @@ from resift.convert.output import (
 )
 from resift.errors import InputError, ModelError
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
-from resift.rerank.models import Batch, Model, load_model
+from resift.rerank.loading import load_model
+from resift.rerank.models import Batch, Model
 
 MEASURED_LISTS = 4  # every fourth candidate list measures exits, the others fit them
 
@@ -55,17 +60,31 @@ def convert_folder(
     """Convert the checkpoint in `folder`, known as `name`, into the new folder `out`.
 
     A sentence-transformers bi-encoder becomes an embedder, and so does any encoder if `is_embedder`
-    is set; any other checkpoint becomes a cross-encoder. `revision` is its commit. `texts` is a
-    file of pairs for activation ranges. `prompts`, of queries and passages, replace those of an
-    embedder. A cross-encoder gets an exit after each number of layers in `exits`, which rise;
-    `label` is the relevant label of several. `work` is for temporary files. int8 that orders texts
-    otherwise than float32 is not used. Raises `ModelError` for what cannot be converted and
-    `InputError` for options that do not fit.
+    is set; a late-interaction checkpoint becomes a multi-vector model, a decoder a causal reranker,
+    any other checkpoint a cross-encoder. `revision` is its commit. `texts` is a file of pairs for
+    activation ranges. `prompts`, of queries and passages, replace those of an embedder. A
+    cross-encoder gets an exit after each number of layers in `exits`, which rise; `label` is the
+    relevant label of several. `work` is for temporary files. int8 that orders texts otherwise than
+    float32 is not used. Raises `ModelError` for what cannot be converted and `InputError` for
+    options that do not fit.
     """
     check_new_folder(out)
     with _named(folder, name):
+        if late_format(folder) is not None:
+            _check_late_options(name, is_embedder, exits, label, prompts)
+            held = calibration_texts(texts)
+            return convert_multi_vector(
+                name, folder, out, held, revision=revision, int8=int8, work=work
+            )
         is_embedder = is_embedder or is_bi_encoder(folder)
+        causal = not is_embedder and is_causal(folder)
         _check_options(name, is_embedder, exits, label, prompts)
+        if causal:
+            _refuse(f"{name}: a causal reranker, which has no exits", "exits", exits or None)
+            _refuse(f"{name}: a causal reranker, which has no labels", "label", label)
+            return convert_causal(
+                name, folder, out, revision=revision, texts=texts, int8=int8, work=work
+            )
         if is_embedder:
             return convert_embedder(
                 name,
@@ -109,6 +128,24 @@ def _check_options(
     else:
         _refuse(f"{name}: a reranker, whose prompt is its own", "query-prompt", prompts[0])
         _refuse(f"{name}: a reranker, which has no passage prompt", "passage-prompt", prompts[1])
+
+
+def _check_late_options(
+    name: str,
+    is_embedder: bool,
+    exits: Sequence[int],
+    label: str | int | None,
+    prompts: tuple[str | None, str | None],
+) -> None:
+    """Raise for a use or an option that a late-interaction model does not have."""
+    if is_embedder:
+        raise ModelError(
+            f"{name}: a late-interaction model, which gives a vector for each token; expected an "
+            "embedder, such as intfloat/e5-small-v2. As a reranker it is named by  Reranker(…)"
+        )
+    _check_options(name, False, exits, label, prompts)
+    _refuse(f"{name}: a late-interaction model, which has no exits", "exits", exits or None)
+    _refuse(f"{name}: a late-interaction model, which has no labels", "label", label)
 
 
 def _refuse(problem: str, option: str, value: object) -> None:

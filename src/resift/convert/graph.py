@@ -5,7 +5,7 @@ token ids of any shape ``(rows, tokens)``, an embedding table that stays int8 in
 per group of layers, and only standard ONNX operators, so that every runtime can fuse them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,12 +146,18 @@ def token_inputs(g: GraphBuilder, *names: str) -> list[onnx.ValueInfoProto]:
 
 def checked_model(g: GraphBuilder, inputs: list[Any], outputs: list[Any]) -> onnx.ModelProto:
     """Make a model of the collected nodes and weights, and run ONNX's checker."""
+    model = new_model(g, inputs, outputs)
+    check_graph(model)
+    return model
+
+
+def new_model(g: GraphBuilder, inputs: Sequence[Any], outputs: Sequence[Any]) -> onnx.ModelProto:
+    """A model of the collected nodes and weights."""
     graph = helper.make_graph(g.nodes, "resift", inputs, outputs, list(g.weights.values()))
     model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="resift"
     )
     model.ir_version = IR_VERSION
-    check_graph(model)
     return model
 
 

@@ -106,14 +106,16 @@ def was_unreachable(error: ModelError) -> bool:
 def check_use(folder: Path, name: str, use: Use | None) -> None:
     """Raise `ModelError` for an embedder as a reranker, or a reranker as an embedder."""
     # Here, because it imports onnx, which a tokenizer alone does not need.
+    from resift.convert.late_settings import late_format
     from resift.convert.modules import is_bi_encoder, is_reranker
 
-    if use == "reranker" and is_bi_encoder(folder):
+    is_late = late_format(folder) is not None
+    if use == "reranker" and not is_late and is_bi_encoder(folder):
         raise ModelError(
             f"{name}: an embedder, which gives vectors; expected a cross-encoder, which gives "
             "scores: resift models lists some. An index takes it as  embedder=  or RESIFT_EMBEDDER"
         )
-    if use == "embedder" and is_reranker(folder):
+    if use == "embedder" and (is_late or is_reranker(folder)):
         raise ModelError(
             f"{name}: a reranker, which gives scores; expected an embedder, which gives vectors, "
             "such as intfloat/e5-small-v2. A reranker is named by  Reranker(…)  or RESIFT_MODEL"

@@ -13,12 +13,43 @@ from onnx import TensorProto, helper
 
 from resift.convert.graph import GraphBuilder, Weights, additive_mask, checked_model
 from resift.convert.layers import EncoderShape, layer
+from resift.convert.stages import unit_vectors
 
 # Input names in the bundled ONNX files: masks of tokens that are neither padding nor special.
 QUERY_CONTENT, CONTENT = "query_own", "own"
 
 Scales = NDArray[np.float32]
 """The size of an int8 step, per layer and column of the token states: ``(layers, dim)``."""
+
+
+def maxsim_graph(
+    dim: int, scales: Scales | None = None, *, is_mean: bool = False
+) -> onnx.ModelProto:
+    """MaxSim of multi-vector models: the sum of the query tokens' best cosines, or their mean.
+
+    Inputs are token vectors ``query_states`` ``(rows, words, dim)`` and ``states`` ``(rows, tokens,
+    dim)``, float32, or int8 with `scales` ``(dim,)``; ``query_own`` and ``own`` are 1 for tokens to
+    compare. The output is ``logits`` ``(rows,)``.
+    """
+    g = GraphBuilder()
+    by_layer = None if scales is None else scales[None]
+    query, document = (
+        unit_vectors(g, f"maxsim.{states}", _layer_states(g, states, 0, dim, by_layer))
+        for states in ("query_states", "states")
+    )
+    turned = g.node("Transpose", "maxsim.turned", document, perm=[0, 2, 1])
+    cosines = g.node("MatMul", "maxsim.cosines", query, turned)
+    best = _best(g, "maxsim", cosines, CONTENT, axis=2)
+    if is_mean:
+        g.node("Identity", "logits", _masked_mean(g, "maxsim.mean", best, QUERY_CONTENT))
+    else:
+        counted = g.node("Cast", "maxsim.query.mask", QUERY_CONTENT, to=TensorProto.FLOAT)
+        masked = g.node("Mul", "maxsim.counted", best, counted)
+        g.node("ReduceSum", "logits", masked, g.integers(1), keepdims=0)
+    states = {"query_states", QUERY_CONTENT, "states", CONTENT}
+    inputs = [port for port in _inputs(dim, scales) if port.name in states]
+    output = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows"])
+    return checked_model(g, inputs, [output])
 
 
 def late_graph(layers: int, dim: int, scales: Scales | None = None) -> onnx.ModelProto:
@@ -126,13 +157,15 @@ def _layer_states(g: GraphBuilder, states: str, index: int, dim: int, scales: Sc
 
 def _features(g: GraphBuilder, name: str, query: str, states: str) -> tuple[list[str], str]:
     """MaxSim in both directions and the cosine, ``(rows,)`` each, and the document's unit mean."""
-    units = _unit(g, f"{name}.query", query), _unit(g, f"{name}.document", states)
+    units = unit_vectors(g, f"{name}.query", query), unit_vectors(g, f"{name}.document", states)
     turned = g.node("Transpose", f"{name}.document.turned", units[1], perm=[0, 2, 1])
     cosines = g.node("MatMul", f"{name}.similar", units[0], turned)
     from_query = _best(g, f"{name}.from_query", cosines, CONTENT, axis=2)
     from_document = _best(g, f"{name}.from_document", cosines, QUERY_CONTENT, axis=1)
     means = [
-        _unit(g, f"{name}.{side}.mean", _masked_mean(g, f"{name}.{side}.pooled", x, mask, rank=3))
+        unit_vectors(
+            g, f"{name}.{side}.mean", _masked_mean(g, f"{name}.{side}.pooled", x, mask, rank=3)
+        )
         for side, x, mask in (
             ("query", query, "query_mask"),
             ("document", states, "attention_mask"),
@@ -145,14 +178,6 @@ def _features(g: GraphBuilder, name: str, query: str, states: str) -> tuple[list
         _masked_mean(g, f"{name}.document_maxsim", from_document, CONTENT),
         g.node("ReduceSum", f"{name}.cosine", product, last, keepdims=0),
     ], means[1]
-
-
-def _unit(g: GraphBuilder, name: str, states: str) -> str:
-    """Vectors of length one along the last axis."""
-    last = g.constant("axis.last", np.array([-1], np.int64))
-    norm = g.node("ReduceL2", f"{name}.norm", states, last, keepdims=1)
-    tiny = g.constant("tiny", np.array(1e-12, np.float32))
-    return g.node("Div", f"{name}.unit", states, g.node("Max", f"{name}.floor", norm, tiny))
 
 
 def _best(g: GraphBuilder, name: str, cosines: str, content: str, axis: int) -> str:

@@ -16,6 +16,7 @@ from resift.errors import ModelError
 from resift.rerank.artifact import Pooling
 from resift.rerank.checkpoint_files import CONFIG, MODULES, SETTINGS
 
+LOGIT_SCORE = "LogitScore"  # sentence-transformers' name of what makes logits of tokens a score
 _RISING = ("identity", "sigmoid", "tanh")  # a higher logit has a higher score, so logits suffice
 _DEFAULT_ACTIVATION = "Tanh"  # of a dense layer that names none
 _POOLED = "sentence_embedding"
@@ -78,6 +79,11 @@ def module_kinds(folder: Path) -> list[str]:
     return [kind for kind, _ in _modules(folder)]
 
 
+def module_folders(folder: Path) -> list[tuple[str, Path]]:
+    """The class name and the folder of each module, in order. Raises `ModelError`."""
+    return [(kind, _inside(folder, path)) for kind, path in _modules(folder)]
+
+
 def module_folder(folder: Path, kind: str) -> Path:
     """The folder of the one module of a kind. Raises `ModelError`."""
     paths = [path for name, path in _modules(folder) if name == kind]
@@ -109,21 +115,34 @@ def has_scoring_modules(folder: Path) -> bool:
     )
 
 
+def is_causal(folder: Path) -> bool:
+    """Whether a folder's model is a decoder whose next token answers: alone, or with LogitScore."""
+    if (folder / MODULES).is_file() and module_kinds(folder)[-1] != LOGIT_SCORE:
+        return False
+    return _is_a(transformer_folder(folder), "ForCausalLM")
+
+
 def is_bi_encoder(folder: Path) -> bool:
     """Whether a folder has modules and its model is no classifier and has no head that scores."""
-    if not (folder / MODULES).is_file() or has_scoring_modules(folder):
+    if not (folder / MODULES).is_file() or has_scoring_modules(folder) or is_causal(folder):
         return False
     return not _is_classifier(module_folder(folder, "Transformer"))
 
 
 def is_reranker(folder: Path) -> bool:
-    """Whether a folder's model gives scores: by a classifier, or by modules."""
-    return has_scoring_modules(folder) or _is_classifier(transformer_folder(folder))
+    """Whether a folder's model gives scores: by a classifier, modules, or its next token."""
+    is_classifier = _is_classifier(transformer_folder(folder))
+    return has_scoring_modules(folder) or is_classifier or is_causal(folder)
 
 
 def _is_classifier(folder: Path) -> bool:
+    return _is_a(folder, "SequenceClassification")
+
+
+def _is_a(folder: Path, kind: str) -> bool:
+    """Whether the class of a folder's model is of a kind, by a part of its name."""
     names = Config(folder / CONFIG, read_object(folder / CONFIG)).architectures
-    return any("SequenceClassification" in name for name in names)
+    return any(kind in name for name in names)
 
 
 @dataclass(frozen=True, slots=True)

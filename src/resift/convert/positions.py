@@ -99,13 +99,16 @@ class Rotary(Absolute):
     """Turns queries and keys by angles that grow with the position (arXiv:2104.09864).
 
     `tokens` is the highest number of positions. A layer with a window reads rows in blocks, so that
-    its cost grows with the length of a row and not with its square.
+    its cost grows with the length of a row and not with its square. With `blind_is_zero` attention
+    gives zero for a token whose window has no token to attend to, as torch does; otherwise it gives
+    any value, since only padding has such a window.
     """
 
     folds_first_token: ClassVar[bool] = False
 
     layers: Sequence[RotaryLayer]
     tokens: int
+    blind_is_zero: bool = False
 
     def limited(self, tokens: int) -> Absolute:
         return replace(self, tokens=min(self.tokens, tokens))
@@ -122,7 +125,10 @@ class Rotary(Absolute):
         if heads.first_only:
             return Absolute().mix(g, heads.beginning(g, layer.window + 1))
         blocks = Blocks(g, heads, layer.window)
-        return blocks.join(Absolute().mix(g, blocks.heads))
+        mixed = Absolute().mix(g, blocks.heads)
+        if self.blind_is_zero:
+            mixed = g.node("Mul", f"{heads.name}.seen", mixed, blocks.sighted())
+        return blocks.join(mixed)
 
     def _turn(self, g: GraphBuilder, heads: Heads, part: str, angles: tuple[float, ...]) -> str:
         """``x cos + (-b, a) sin``, where a and b are the first and last elements of each head of x.

@@ -1,9 +1,12 @@
 """A checkpoint's weights from its safetensors files, in one file or in shards. Never a pickle."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from resift.convert.config import read_object
 from resift.convert.families.family import Arrays
@@ -23,12 +26,8 @@ def read_weights(folder: Path, canonical: Callable[[str], str]) -> Arrays:
     """
     weights: Arrays = {}
     for file in _files(folder):
-        try:
+        with _readable(file):
             weights |= _read(file, canonical)
-        except Exception as error:  # safetensors raises its own types, numpy others
-            raise ModelError(
-                f"{file}: not a readable safetensors file ({first_line(error)}); fetch it again"
-            ) from error
     broken = [name for name, values in weights.items() if not np.isfinite(values).all()]
     if broken:
         raise ModelError(
@@ -38,11 +37,65 @@ def read_weights(folder: Path, canonical: Callable[[str], str]) -> Arrays:
     return weights
 
 
-def _read(file: Path, canonical: Callable[[str], str]) -> Arrays:
+class StoredWeights(Mapping[str, NDArray[np.float32]]):
+    """A checkpoint's arrays by canonical name, each read when it is asked for, as float32.
+
+    Reading raises `ModelError` for values that are not finite.
+    """
+
+    def __init__(self, folder: Path, canonical: Callable[[str], str]) -> None:
+        """Read the names and shapes. Raises `ModelError` as `read_weights` does."""
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self._files: dict[str, tuple[Path, str]] = {}
+        for file in _files(folder):
+            with _readable(file), _opened(file) as tensors:
+                for name in tensors.keys():
+                    part = tensors.get_slice(name)
+                    if part.get_dtype() in FLOATS:
+                        self._files[canonical(name)] = file, name
+                        self.shapes[canonical(name)] = tuple(part.get_shape())
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        return self.part(name, slice(None))
+
+    def part(self, name: str, rows: slice) -> NDArray[np.float32]:
+        """Some rows of an array; the others are not read."""
+        file, stored = self._files[name]
+        with _readable(file), _opened(file) as tensors:
+            part = tensors.get_slice(stored)[rows]
+        values: NDArray[np.float32] = part.astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"{file}: {name} contains NaN or infinity; expected finite numbers: use a "
+                "checkpoint from before the training diverged"
+            )
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # safetensors raises its own types, numpy others
+        raise ModelError(
+            f"{file}: not a readable safetensors file ({first_line(error)}); fetch it again"
+        ) from error
+
+
+def _opened(file: Path) -> Any:
     require("ml_dtypes", "hub")  # makes bfloat16 known to numpy
-    safetensors = require("safetensors", "hub")
+    return require("safetensors", "hub").safe_open(file, framework="numpy")
+
+
+def _read(file: Path, canonical: Callable[[str], str]) -> Arrays:
     weights: Arrays = {}
-    with safetensors.safe_open(file, framework="numpy") as tensors:
+    with _opened(file) as tensors:
         for name in tensors.keys():
             if tensors.get_slice(name).get_dtype() in FLOATS:
                 weights[canonical(name)] = tensors.get_tensor(name).astype(np.float32, copy=False)

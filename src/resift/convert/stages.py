@@ -89,6 +89,40 @@ def vector_graph(
     return checked_model(g, token_inputs(g, "input_ids", "attention_mask"), [output])
 
 
+def token_vector_graph(
+    weights: Weights,
+    shape: EncoderShape,
+    projections: Sequence[tuple[Activation, bool]],
+    *,
+    int8_embeddings: bool = False,
+) -> onnx.ModelProto:
+    """The encoder of multi-vector models: token ids → unit ``states`` ``(rows, tokens, width)``.
+
+    `projections` are the activations of the linear layers ``projection.N`` on all states, and
+    whether their inputs are added to their outputs, through ``projection.N.residual`` if there is
+    one.
+    """
+    g = GraphBuilder()
+    states = embeddings(g, weights, shape, int8_embeddings)
+    mask = additive_mask(g)
+    for index in range(shape.layers):
+        name = f"encoder.layer.{index}"
+        states = layer(g, name, states, states, mask, weights, shape, index=index)
+    states = g.layer_norm("encoder.LayerNorm", states, weights, shape.epsilon)
+    width = weights["encoder.layer.0.output.dense.weight"].shape[0]
+    for number, (activation, has_residual) in enumerate(projections):
+        name = f"projection.{number}"
+        projected = g.activation(f"{name}.activated", g.linear(name, states, weights), activation)
+        if has_residual:
+            has_kernel = f"{name}.residual.weight" in weights
+            added = g.linear(f"{name}.residual", states, weights) if has_kernel else states
+            projected = g.node("Add", f"{name}.sum", projected, added)
+        states, width = projected, len(weights[f"{name}.weight"])
+    g.node("Identity", "states", unit_vectors(g, "vectors", states))
+    output = helper.make_tensor_value_info("states", TensorProto.FLOAT, ["rows", "tokens", width])
+    return checked_model(g, token_inputs(g, "input_ids", "attention_mask"), [output])
+
+
 def stage_graph(
     weights: Weights,
     shape: EncoderShape,
@@ -142,6 +176,13 @@ def _states(g: GraphBuilder, scales: NDArray[np.float32] | None) -> str:
         return "states"
     floats = g.node("Cast", "states.wide", "states", to=TensorProto.FLOAT)
     return g.node("Mul", "states.0.states", floats, g.constant("states.scale", scales))
+
+
+def unit_vectors(g: GraphBuilder, name: str, states: str) -> str:
+    """Vectors of length one along the last axis; a zero vector stays zero."""
+    norm = g.node("ReduceL2", f"{name}.norm", states, g.integers(-1), keepdims=1)
+    tiny = g.constant("tiny", np.array(1e-12, np.float32))
+    return g.node("Div", f"{name}.unit", states, g.node("Max", f"{name}.floor", norm, tiny))
 
 
 def _first_token(g: GraphBuilder, states: str) -> str:

@@ -15,8 +15,10 @@ from resift.errors import ArtifactError, ModelNotFound, shown
 from resift.files import open_regular, read_regular, reason
 from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
+from resift.rerank.causal_prompt import CausalPrompt
 from resift.rerank.checkpoint_files import CONFIG
 from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.token_vectors import TokenVectors
 from resift.rerank.values import is_newer
 
 FORMAT = 4
@@ -28,7 +30,7 @@ MAX_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 256 << 20
 TOKENIZER = "tokenizer.json"
-Kind = Literal["cross_encoder", "late_interaction", "embedder"]
+Kind = Literal["cross_encoder", "late_interaction", "embedder", "causal", "multi_vector"]
 Pooling = Literal["mean", "cls"]
 
 
@@ -86,15 +88,16 @@ class Manifest:
 
     `stages` are ONNX files in running order: for a late-interaction model the encoder, the late
     interaction and, if it has them, the cross-attention layers; for an embedder the encoder.
-    `max_tokens`, special tokens included, limits a pair (cross-encoder), query and document each
-    (late interaction) or a text (embedder). `tolerance` is the allowed difference of a logit from
-    its reference on another processor or runtime. `fusion_weight` is the fitted weight of
+    `max_tokens`, special tokens included, limits a pair (cross-encoder, causal), query and document
+    each (late interaction) or a text (embedder). `tolerance` is the allowed difference of a logit
+    from its reference on another processor or runtime. `fusion_weight` is the fitted weight of
     standardised first-stage scores, in logits; `feedback_weight` that of pseudo-relevance feedback,
     which is used only with them. `exits` has an entry for each stage but the last. `calibration` is
     None if there were no judgments. `files` maps names to SHA-256. `pooling` turns token states
     into a vector. `query_prompt` is put before queries, `passage_prompt` before an embedder's
     passages. `revision` is the commit of `base_model`, `label` the relevance column that the caller
-    chose, `report` the check of the conversion.
+    chose, `report` the check of the conversion. `causal` is the prompt of a causal reranker,
+    `multi_vector` the settings of a multi-vector model, whose `max_tokens` limits a document.
     """
 
     name: str
@@ -120,6 +123,8 @@ class Manifest:
     revision: str | None = None
     label: str | int | None = None
     report: Agreement | None = None
+    causal: CausalPrompt | None = None
+    multi_vector: TokenVectors | None = None
     format: int = FORMAT
 
     @property
@@ -133,12 +138,18 @@ class Manifest:
         }
         if self.kind == "embedder" or self.query_prompt:
             decisive["reading"] = [self.pooling, self.query_prompt, self.passage_prompt]
+        if self.multi_vector is not None:
+            decisive["multi_vector"] = self.multi_vector.decisive
+        if self.causal is not None:
+            decisive["causal"] = asdict(self.causal)
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def scale(self) -> ScoreScale:
-        """The model's calibration, or the sigmoid without one."""
+        """The model's calibration; without one the sigmoid, or a multi-vector model's curve."""
         curves = self.calibration
+        if curves is None and self.multi_vector is not None:
+            return ScoreScale("none", self.multi_vector.curve, self.multi_vector.curve)
         if curves is None:
             return ScoreScale("none", SIGMOID, SIGMOID)
         return ScoreScale(
@@ -181,7 +192,12 @@ def load_artifact(folder: Path) -> Artifact:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` with two-space indents and a final newline."""
-    text = json.dumps(asdict(manifest), indent=2, ensure_ascii=False, sort_keys=True)
+    values = asdict(manifest)
+    if manifest.causal is None:
+        del values["causal"]  # an older resift reads all other kinds
+    if manifest.multi_vector is None:
+        del values["multi_vector"]
+    text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -249,6 +265,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     late = values.get("late_interaction")
     if values["kind"] == "late_interaction" and late is None:
         raise ValueError("a late-interaction model needs late_interaction weights")
+    values |= _reading(values)
     _check_numbers(values)
     _check_texts(values)
     values["late_interaction"] = LateInteractionWeights(**late) if late else None
@@ -273,14 +290,27 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     return Manifest(**values | {"format": FORMAT})  # as it would be written now
 
 
+def _reading(values: dict[str, Any]) -> dict[str, CausalPrompt | TokenVectors]:
+    """How a causal reranker or a multi-vector model reads texts, by the kind's name."""
+    for kind in ("causal", "multi_vector"):
+        if (values["kind"] == kind) != (values.get(kind) is not None):
+            raise ValueError(f"kind {kind!r}, and no other kind, has settings in {kind}")
+    if values["kind"] == "causal":
+        return {"causal": CausalPrompt.of(**values["causal"])}
+    if values["kind"] == "multi_vector":
+        return {"multi_vector": TokenVectors.of(**values["multi_vector"])}
+    return {}
+
+
 def _check_numbers(values: dict[str, Any]) -> None:
     """Raise `ValueError` for an invalid number."""
     for name in ("tolerance", "fusion_weight", "feedback_weight"):
         if not (_is_finite(values.get(name, 0.0)) and values.get(name, 0.0) >= 0):
             raise ValueError(f"{name} {values[name]!r}, expected a number from 0")
     limit = values["max_tokens"]
-    if type(limit) is not int or not LENGTH_STEP <= limit <= MAX_TOKENS or limit % LENGTH_STEP:
-        raise ValueError(f"max_tokens {limit!r}, expected a multiple of {LENGTH_STEP}")
+    step = 1 if values["kind"] == "multi_vector" else LENGTH_STEP
+    if type(limit) is not int or not LENGTH_STEP <= limit <= MAX_TOKENS or limit % step:
+        raise ValueError(f"max_tokens {limit!r}, expected a multiple of {step} from {LENGTH_STEP}")
 
 
 def _check_texts(values: dict[str, Any]) -> None:

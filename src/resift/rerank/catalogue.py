@@ -37,6 +37,7 @@ from resift.settings import Settings
 BUNDLED = Path(__file__).parent / "bundled"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{,95}/[A-Za-z0-9][\w.-]{,95}")  # the hub's limit
+_SECOND_STAGE = re.compile(r"[a-z]{2,8}:|.+@\d+\+")  # a name of `families.names`
 _log = logging.getLogger("resift")
 
 
@@ -250,7 +251,7 @@ def _wanted(
     if is_hub_id(name):
         return _Wanted(name, None, _checked_revision(revision), label, _settings(settings), use)
     hint = "resift models lists the known ones"
-    if ":" in name or "@" in name:
+    if _SECOND_STAGE.match(name):
         hint = "a service or a chain is opened by resift.open_ranker, and works with resift rerank"
     raise ModelNotFound(f"{shortened(name)}: no such model folder; {hint}")
 

@@ -13,8 +13,19 @@ MODULES = "modules.json"
 SETTINGS = "config_sentence_transformers.json"
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
+CHAT_TEMPLATE = "chat_template.jinja"
+METADATA = "artifact.metadata"  # of Stanford's ColBERT
 _TOKENIZER = "tokenizer.json"
-_SMALL = {CONFIG, _TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", MODULES, SETTINGS}
+_SMALL = {
+    CONFIG,
+    _TOKENIZER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    MODULES,
+    SETTINGS,
+    CHAT_TEMPLATE,
+    METADATA,
+}
 _VOCABULARY = {"vocab.txt", "vocab.json", "merges.txt", "added_tokens.json"}
 _SENTENCE_CONFIG = re.compile(r"sentence_\w+_config\.json")
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")

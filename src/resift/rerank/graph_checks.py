@@ -18,6 +18,8 @@ IDS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 CROSS_ATTENTION = frozenset(
     {"query_states", "query_mask", "query_own", "states", "attention_mask", "own", "logits"}
 )
+MAXSIM = frozenset({"query_states", "query_own", "states", "own"})
+CAUSAL = frozenset({"input_ids", "attention_mask", "past", "past_mask", "present_tokens"})
 REMEDY = "convert the checkpoint again with  resift convert"
 
 
@@ -28,6 +30,13 @@ def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
         checks = (_check_states, _check_late_interaction, _check_cross_attention)
         for check, name, session in zip(checks, names, sessions, strict=False):
             check(name, session)
+    elif artifact.manifest.kind == "multi_vector":
+        for check, name, session in zip(
+            (_check_states, _check_maxsim), names, sessions, strict=True
+        ):
+            check(name, session)
+    elif artifact.manifest.kind == "causal":
+        _check_causal(artifact, names, sessions)
     else:
         reads_states = ["states" in session.inputs for session in sessions]
         if reads_states != [number > 0 for number in range(len(sessions))]:
@@ -39,7 +48,8 @@ def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
             _check_head(name, session, "logits")
             if number < len(sessions):
                 _check_output(name, session, NEXT_STATES, 3)
-    cuts = len(sessions) - (2 if artifact.manifest.kind == "late_interaction" else 1)
+    has_encoder = artifact.manifest.kind in ("late_interaction", "multi_vector")
+    cuts = len(sessions) - (2 if has_encoder else 1)
     if len(artifact.manifest.exits) > cuts:
         raise ArtifactError(
             f"{artifact.folder}: its manifest has {len(artifact.manifest.exits)} exits, its "
@@ -51,6 +61,29 @@ def check_encoder(name: str, session: Session) -> None:
     """Raise `ArtifactError` if a graph is not an encoder that gives token states."""
     _check_inputs(name, session, IDS)
     _check_output(name, session, "states", 3)
+
+
+def _check_causal(artifact: Artifact, names: Sequence[str], sessions: Sequence[Session]) -> None:
+    if len(sessions) != 1:
+        raise ArtifactError(
+            f"{artifact.folder}: a causal reranker of {len(sessions)} files, this resift runs 1; "
+            "use the resift that made it"
+        )
+    name, session = names[0], sessions[0]
+    _check_inputs(name, session, CAUSAL)
+    _check_head(name, session, "logits")
+    _check_output(name, session, "present", 4)
+    layers, heads, _, size = session.outputs["present"] or (None,) * 4
+    if None in (layers, heads, size):
+        raise ArtifactError(
+            f"{name}: declares no size of its keys and values, expected (layers * 2, heads, any, "
+            f"size); {REMEDY}"
+        )
+
+
+def _check_maxsim(name: str, session: Session) -> None:
+    _check_inputs(name, session, MAXSIM)
+    _check_head(name, session, "logits")
 
 
 def _check_states(name: str, session: Session) -> None:

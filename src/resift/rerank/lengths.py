@@ -36,7 +36,8 @@ def dropped(model: Model, query: str, texts: Iterable[str]) -> list[int]:
 
 def taken(model: Model, query: str) -> int:
     """How many of the tokens that the model reads with a document are not the document's."""
-    return len(model.rows(model.query_row(query), [""])[0].ids)
+    row = model.query_row(query)
+    return len(model.rows(row, [""])[0].ids) + len(row.ids) * model.shares_prefix
 
 
 def _listed(texts: Iterable[str]) -> list[str]:

@@ -4,30 +4,30 @@
 *Late-interaction model*: the same encoder reads query and document separately. The first stage
 compares their token states. In the second one, cross-attention layers let the query's tokens attend
 to the document's and add to the logit.
+*Causal reranker*: a decoder that reads a prompt with both texts (`causal.py`).
 A stage passes `Batch.states` on to the next stage; those of the last stage are dropped.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import ArtifactError
-from resift.rerank.artifact import Artifact, Pooling
+from resift.rerank.artifact import Pooling
 from resift.rerank.batching import padded_length, padded_rows, schedule
-from resift.rerank.graph_checks import NEXT_STATES, check_graphs
+from resift.rerank.graph_checks import NEXT_STATES
 from resift.rerank.late_interaction import (
     LateInteractionWeights,
     content_mask,
     mean_states,
     unit,
 )
-from resift.rerank.runtimes import Session, open_session
+from resift.rerank.runtimes import Session
 from resift.rerank.text_tokens import TextTokens, Wanted
-from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer, pad
+from resift.rerank.tokenization import Ids, TokenRow, Tokens, pad
 
 Floats = NDArray[np.float32]
 TokenStates = NDArray[Any]
@@ -64,13 +64,15 @@ class Model(ABC):
 
     `stages` are in running order; `runtime` names the runtime that runs them. `state_bytes` is the
     size of a token's states between stages, 0 without states. `state_type` is the type of the
-    states that a document has without a query, None for a cross-encoder.
+    states that a document has without a query, None for a cross-encoder. With `shares_prefix`, the
+    query's row precedes the rows of all documents and is no part of them.
     """
 
     stages: Sequence[Stage]
     runtime: str
     state_bytes: int = 0
     state_type: np.dtype[Any] | None = None
+    shares_prefix: bool = False
 
     def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
@@ -126,7 +128,7 @@ class CrossEncoder(Model):
         self.runtime = sessions[0].runtime
         self.stages = [CrossEncoderStage(session) for session in sessions]
         if len(sessions) > 1:
-            probe = _narrow(run_rows(sessions[0], tokens.single([""]))[NEXT_STATES])
+            probe = stored(run_rows(sessions[0], tokens.single([""]))[NEXT_STATES])
             self.state_bytes = probe.shape[-1] * probe.itemsize
 
     def query_row(self, query: str) -> TokenRow:
@@ -153,7 +155,7 @@ class CrossEncoderStage:
             feeds["states"] = _wide(batch.states)
         outputs = run(self.session, feeds)
         states = outputs.get(NEXT_STATES)
-        return replace(batch, states=None if states is None else _narrow(states)), outputs["logits"]
+        return replace(batch, states=None if states is None else stored(states)), outputs["logits"]
 
 
 class LateInteractionModel(Model):
@@ -192,11 +194,7 @@ class LateInteractionModel(Model):
     def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
     ) -> Iterator[tuple[int, TokenStates]]:
-        rows = self._tokens.single(texts, tokens)
-        for group in schedule([len(row.ids) for row in rows]):
-            batch = encode(self._encoder, [rows[index] for index in group.rows])
-            for index, states in zip(group.rows, batch, strict=True):
-                yield int(index), states[: len(rows[index].ids)].copy()
+        return encode_each(self._encoder, self._tokens.single(texts, tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,10 +275,18 @@ class Encoder:
 def encode(encoder: Session, rows: Sequence[TokenRow]) -> TokenStates:
     """Token states of rows, ``(rows, positions, layers * dim)``, in their stored type."""
     name = "layers" if "layers" in encoder.outputs else "states"
-    return _narrow(run(encoder, pad(rows), [name])[name])
+    return stored(run(encoder, pad(rows), [name])[name])
 
 
-def _narrow(states: TokenStates) -> TokenStates:
+def encode_each(encoder: Session, rows: Sequence[TokenRow]) -> Iterator[tuple[int, TokenStates]]:
+    """(index, token states) of each row without padding, in the order of batches."""
+    for group in schedule([len(row.ids) for row in rows]):
+        batch = encode(encoder, [rows[index] for index in group.rows])
+        for index, states in zip(group.rows, batch, strict=True):
+            yield int(index), states[: len(rows[index].ids)].copy()
+
+
+def stored(states: TokenStates) -> TokenStates:
     """States in their stored type: int8, or float16 for float32."""
     return states if states.dtype == np.int8 else states.astype(np.float16)
 
@@ -343,42 +349,24 @@ def run(
     feeds: Mapping[str, NDArray[Any]],
     outputs: Sequence[str] | None = None,
     least_rows: int = 1,
+    shared: Collection[str] = (),
 ) -> dict[str, NDArray[Any]]:
     """Run a batch with those of `feeds` that the model reads; `outputs` None gives all outputs.
 
     Rows are added, and left out again, so that a process sees few shapes (`padded_rows`) and a
-    batch has `least_rows`.
+    batch has `least_rows`. Inputs in `shared` have no rows.
     """
     inputs = {name: feeds[name] for name in session.inputs}
-    rows = len(next(iter(inputs.values())))
+    rows = next(len(values) for name, values in inputs.items() if name not in shared)
     if not (more := padded_rows(max(rows, least_rows)) - rows):
         return session.run(inputs, outputs)
-    inputs = {name: _extended(values, more) for name, values in inputs.items()}
+    inputs = {
+        name: values if name in shared else _extended(values, more)
+        for name, values in inputs.items()
+    }
     return {name: values[:rows] for name, values in session.run(inputs, outputs).items()}
 
 
 def _extended(values: NDArray[Any], more: int) -> NDArray[Any]:
     """The rows, with the last one `more` times again."""
     return np.concatenate([values, np.repeat(values[-1:], more, axis=0)])
-
-
-def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0) -> Model:
-    """Open an artifact's stages in a runtime. Raises `ArtifactError` if it cannot rank."""
-    manifest = artifact.manifest
-    if manifest.kind == "embedder":
-        raise ArtifactError(
-            f"{artifact.folder}: an embedder, which reads no pairs; name it as RESIFT_EMBEDDER, "
-            "or convert a cross-encoder"
-        )
-    if manifest.kind == "late_interaction" and not 2 <= len(artifact.stages) <= 3:
-        raise ArtifactError(
-            f"{artifact.folder}: a late-interaction model of {len(artifact.stages)} files, "
-            "this resift runs 2 or 3; use the resift that made it"
-        )
-    tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
-    sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
-    check_graphs(artifact, sessions)
-    if manifest.late_interaction is None:
-        return CrossEncoder(tokens, *sessions, prompt=manifest.query_prompt)
-    encoder, late, *cross_attention = sessions
-    return LateInteractionModel(tokens, encoder, late, manifest.late_interaction, *cross_attention)

@@ -84,20 +84,29 @@ def load_tokenizer(path: Path) -> Tokenizer:
 class Tokens:
     """A tokenizer with a limit: makes rows of one text, or of a query and a document."""
 
-    def __init__(self, tokenizer: Tokenizer, max_tokens: int, *, known_only: bool = True) -> None:
-        """With `known_only`, rows leave out unknown words."""
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        *,
+        known_only: bool = True,
+        marker: Sequence[int] = (),
+    ) -> None:
+        """With `known_only`, rows leave out unknown words; `marker` precedes a row's one text."""
         self._unknown = _unknown_id(tokenizer) if known_only else None
         self._vocabulary = tokenizer.get_vocab_size()
         self._special = _special_ids(tokenizer)
         self._tokenizer = tokenizer
         self.max_tokens = max_tokens
-        self._single = _template(tokenizer, pair=False)
+        single = _template(tokenizer, pair=False)
+        marked = np.concatenate([single.prefix, np.array(marker, np.int64)])
+        self._single = replace(single, prefix=marked)
         self._pair = _template(tokenizer, pair=True)
         added = tokenizer.get_added_tokens_decoder().values()
         longest = max((len(token.content) for token in added), default=0)
         skips_spaces = not self._encode("  \n").ids
-        marker = tokenizer.token_to_id(_MARKER)
-        self._reader = Reader(self._encode, longest, skips_spaces, marker)
+        word_start = tokenizer.token_to_id(_MARKER)
+        self._reader = Reader(self._encode, longest, skips_spaces, word_start)
         self._slice = min(6 * max_tokens, SLICE)
 
     def read(
@@ -152,9 +161,9 @@ class Tokens:
         row = self.single([text], [self._beginning(text)])[0]
         tokens = row.seen + row.unknown
         if row.dropped:
-            raise _too_long(tokens + row.dropped, row.counted, tokens)
+            raise too_long(tokens + row.dropped, row.counted, tokens)
         if not tokens:
-            raise _unreadable()
+            raise unreadable()
         return self._without_signs(row, row.ids)
 
     def knows(self, query: str) -> bool:
@@ -173,9 +182,9 @@ class Tokens:
         special = len(template.prefix) + len(template.middle) + len(template.suffix)
         room = self.max_tokens - special - MIN_DOCUMENT_TOKENS
         if tokens.total > room:
-            raise _too_long(tokens.total, tokens.counted, room)
+            raise too_long(tokens.total, tokens.counted, room)
         if not len(ids):
-            raise _unreadable()
+            raise unreadable()
         known = self._known(ids)
         head = np.concatenate([template.prefix, known, template.middle])
         unknown = len(ids) - len(known)
@@ -200,9 +209,15 @@ class Tokens:
         return self._rows(texts, tokens, head.ids, self._pair.suffix)
 
     def _rows(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens] | None, head: Ids, suffix: Ids
+        self,
+        texts: Sequence[str],
+        tokens: Sequence[TextTokens] | None,
+        head: Ids,
+        suffix: Ids,
+        taken: int = 0,
     ) -> list[TokenRow]:
-        room = self.max_tokens - len(head) - len(suffix)
+        """Rows of head, document and suffix; `taken` tokens of the limit are not in the row."""
+        room = self.max_tokens - taken - len(head) - len(suffix)
         second = len(head)
         rows = []
         if tokens is None:
@@ -265,7 +280,8 @@ class QueryTooLong(QueryError):
     """A query that is longer than the model reads."""
 
 
-def _too_long(tokens: int, counted: bool, room: int) -> QueryTooLong:
+def too_long(tokens: int, counted: bool, room: int) -> QueryTooLong:
+    """The error for a query of so many tokens, or without `counted` more, beside a document."""
     prefix = "" if counted else "over "
     return QueryTooLong(
         f"query: {prefix}{tokens} tokens, but this model has room for {room} beside a document; "
@@ -273,7 +289,8 @@ def _too_long(tokens: int, counted: bool, room: int) -> QueryTooLong:
     )
 
 
-def _unreadable() -> QueryError:
+def unreadable() -> QueryError:
+    """The error for a query without a token."""
     return QueryError("query: nothing in it that this model can read; use other words")
 
 

@@ -21,7 +21,8 @@ import onnx
 from resift.convert.late_interaction import Float32Model, write_float32
 from resift.convert.stages import encoder_graph
 from resift.rerank.artifact import load_artifact, write_manifest
-from resift.rerank.models import Encoder, load_model
+from resift.rerank.loading import load_model
+from resift.rerank.models import Encoder
 from resift.rerank.runtimes import open_session
 from resift.training.base import CHECKPOINT, open_base, open_teacher
 from resift.training.export import dev_scores, export

@@ -22,7 +22,8 @@ from resift.rerank.artifact import (
     write_manifest,
 )
 from resift.rerank.batching import schedule
-from resift.rerank.models import Batch, Model, load_model
+from resift.rerank.loading import load_model
+from resift.rerank.models import Batch, Model
 from resift.training.fit import Scores, fit_calibration, fit_feedback, fit_fusion
 from resift.training.mining import NONE, Lists, Mined
 

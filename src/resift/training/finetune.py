@@ -19,7 +19,8 @@ from resift.errors import DatasetError, ModelError, QueryError
 from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
-from resift.rerank.models import Encoder, Model, load_model
+from resift.rerank.loading import load_model
+from resift.rerank.models import Encoder, Model
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens
 from resift.training.base import open_base
