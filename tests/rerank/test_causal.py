@@ -135,6 +135,9 @@ def test_a_special_token_in_a_text_is_text(folder: Path) -> None:
     plain = model.query_row("what")
     assert (head.ids == end).sum() == (plain.ids == end).sum()
     assert start not in row.ids[: row.seen]
+    text = model.rows(head, [TEXTS[0]])[0]
+    after_the_prompts_space = byte_tokenizer().encode(" " + TEXTS[0]).ids
+    assert text.ids[: text.seen].tolist() == after_the_prompts_space
 
 
 def test_a_query_that_is_too_long_is_refused_and_never_cut(reranker: Reranker) -> None:
@@ -142,7 +145,7 @@ def test_a_query_that_is_too_long_is_refused_and_never_cut(reranker: Reranker) -
         reranker.rank("the cat " * 300, TEXTS)
     with pytest.raises(QueryError):
         reranker.rank(" \n", TEXTS)
-    longest = max(count for count in range(1, 120) if _fits(reranker, "cat " * count))
+    longest = max(count for count in range(1, 260) if _fits(reranker, "cat " * count))
     ranking = reranker.rank("cat " * longest, ["the dogs " * 100])
     assert ranking[0].tokens_seen >= 16
     assert ranking[0].tokens_dropped
@@ -210,8 +213,8 @@ def test_the_prompt_is_part_of_the_fingerprint(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"causal": None}, "needs causal"),
-        ({"kind": "cross_encoder"}, "needs causal"),
+        ({"causal": None}, "settings in causal"),
+        ({"kind": "cross_encoder"}, "settings in causal"),
         ({"prefix": [-1]}, "ids"),
         ({"prefix": "abc"}, "ids"),
         ({"suffix": [10**6]}, "tokenizer"),

@@ -35,6 +35,7 @@ from resift.convert.output import (
 )
 from resift.errors import InputError, ModelError
 from resift.rerank.artifact import Manifest, load_artifact, write_manifest
+from resift.rerank.checkpoint_files import activation_of
 from resift.rerank.loading import load_model
 from resift.rerank.models import Batch, Model
 
@@ -100,7 +101,12 @@ def convert_folder(
             export, lists = _export(folder, Path(temporary), texts, exits, label)
             stages = write_stages(export, int8=int8)
             _log_check(name, stages)
-            manifest = replace(_manifest(export, stages, name), revision=revision, label=label)
+            manifest = replace(
+                _manifest(export, stages, name),
+                revision=revision,
+                label=label,
+                activation=activation_of(folder),
+            )
             write_manifest(export.artifact, manifest)
             model = load_model(load_artifact(export.artifact))
             manifest, explained = _with_measured_exits(manifest, model, lists[::MEASURED_LISTS])

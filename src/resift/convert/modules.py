@@ -141,8 +141,7 @@ def _is_classifier(folder: Path) -> bool:
 
 def _is_a(folder: Path, kind: str) -> bool:
     """Whether the class of a folder's model is of a kind, by a part of its name."""
-    names = Config(folder / CONFIG, read_object(folder / CONFIG)).architectures
-    return any(kind in name for name in names)
+    return any(kind in name for name in Config.read(folder).architectures)
 
 
 @dataclass(frozen=True, slots=True)

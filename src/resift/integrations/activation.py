@@ -1,9 +1,6 @@
 """What turns logits into scores, by the names of sentence-transformers and without torch."""
 
-import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,11 +9,10 @@ from resift.errors import InputError, shown
 from resift.extras import require
 from resift.integrations.pairs import Scores
 from resift.rerank.ordering import sigmoid
+from resift.rerank.ranker import Ranker
 
 Activation = Literal["sigmoid", "identity"] | Callable[[Any], Any] | None
 """A name, a module of torch, or a function of a tensor of logits ``(n, 1)``."""
-
-_SETTINGS = ("config_sentence_transformers.json", "config.json")
 
 _LIKE_SCORES = ("sigmoid", "softmax")
 """Activations that give the scores of resift: softmax of two labels is the sigmoid of one logit."""
@@ -42,30 +38,19 @@ def activated(activation: Activation, logits: Scores) -> Scores:
     return scores.astype(np.float32)
 
 
-def configured_activation(model: str | os.PathLike[str]) -> Activation:
-    """The activation in the configuration of a checkpoint folder; None for that of resift's scores.
+def model_activation(reranker: Ranker) -> Activation:
+    """The activation that a model's configuration names; None for that of resift's scores.
 
-    It is where sentence-transformers looks for it: in its settings file, or in the model's own
-    configuration. Raises `InputError` for one that has to be passed as a function.
+    Raises `InputError` for one that has to be passed as a function.
     """
-    for file in _SETTINGS:
-        try:
-            values = json.loads((Path(model) / file).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # a hub id or an artifact, which name none
-            continue
-        path = (
-            values.get("activation_fn")
-            or (values.get("sentence_transformers") or {}).get("activation_fn")
-            or values.get("sbert_ce_default_activation_function")
+    name = getattr(reranker, "activation", "")  # a ranker of the user need not have it
+    if name == "identity":
+        return "identity"
+    if name and name not in _LIKE_SCORES:
+        raise InputError(
+            f"{shown(reranker)}: its scores are activated by {shown(name)}; pass activation_fn: that "
+            "function, sigmoid or identity"
         )
-        name = str(path or "").rpartition(".")[2].lower()
-        if name == "identity":
-            return "identity"
-        if name and name not in _LIKE_SCORES:
-            raise InputError(
-                f"{model}: its scores are activated by {shown(path)}; pass activation_fn: that "
-                "function, sigmoid or identity"
-            )
     return None
 
 

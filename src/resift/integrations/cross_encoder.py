@@ -8,7 +8,7 @@ import numpy as np
 
 from resift.errors import InputError, shown
 from resift.extras import require
-from resift.integrations.activation import Activation, activated, configured_activation
+from resift.integrations.activation import Activation, activated, model_activation
 from resift.integrations.pairs import Scores, number_or_nan, score_pairs
 from resift.rerank.options import checked_count
 from resift.rerank.reranker import Reranker
@@ -39,9 +39,8 @@ class CrossEncoder:
 
     Scores are those of `Reranker.rank`: of a converted checkpoint the sigmoid of the logit, as
     sentence-transformers gives it for one label, and with a calibration the probability.
-    A checkpoint folder whose configuration names the identity gives logits. The configuration of a
-    hub id is not kept: for one that names the identity, such as ``cross-encoder/ms-marco-…``, say
-    ``activation_fn="identity"``. A head with several labels gives one score: that of `label`.
+    A checkpoint whose configuration names the identity, such as ``cross-encoder/ms-marco-…``, gives
+    logits. A head with several labels gives one score: that of `label`.
 
     Options that change no score, such as `device`, are accepted and ignored. Others that resift
     does not have raise `InputError` if they are set. Threads may share the object. It pickles.
@@ -76,11 +75,10 @@ class CrossEncoder:
                 calibration=calibration,
                 settings=settings,
             )
-            is_open = activation_fn is None and calibration is None
-            if is_open and model_name_or_path is not None:
-                self.activation_fn = configured_activation(model_name_or_path)
         else:
             self.reranker = model_name_or_path
+        if activation_fn is None and calibration is None:
+            self.activation_fn = model_activation(self.reranker)
         most = checked_count("max_length", max_length)
         if most is not None and most < self.max_seq_length:
             raise InputError(

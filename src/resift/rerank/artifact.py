@@ -23,7 +23,7 @@ from resift.rerank.values import is_newer
 
 FORMAT = 4
 READABLE = (3, FORMAT)  # 4 adds the revision, the label and the report
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2  # 2 has the activation of scores
 """Part of the name of every stored model: raise it whenever `convert` would write other files."""
 
 MAX_TOKENS = 1_048_576  # longer than any model reads
@@ -96,7 +96,8 @@ class Manifest:
     None if there were no judgments. `files` maps names to SHA-256. `pooling` turns token states
     into a vector. `query_prompt` is put before queries, `passage_prompt` before an embedder's
     passages. `revision` is the commit of `base_model`, `label` the relevance column that the caller
-    chose, `report` the check of the conversion. `causal` is the prompt of a causal reranker,
+    chose, `activation` what its makers get scores with (`checkpoint_files.activation_of`), `report`
+    the check of the conversion. `causal` is the prompt of a causal reranker,
     `multi_vector` the settings of a multi-vector model, whose `max_tokens` limits a document.
     """
 
@@ -122,6 +123,7 @@ class Manifest:
     passage_prompt: str = ""
     revision: str | None = None
     label: str | int | None = None
+    activation: str = ""
     report: Agreement | None = None
     causal: CausalPrompt | None = None
     multi_vector: TokenVectors | None = None
@@ -197,6 +199,8 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         del values["causal"]  # an older resift reads all other kinds
     if manifest.multi_vector is None:
         del values["multi_vector"]
+    if not manifest.activation:
+        del values["activation"]
     text = json.dumps(values, indent=2, ensure_ascii=False, sort_keys=True)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
@@ -315,7 +319,10 @@ def _check_numbers(values: dict[str, Any]) -> None:
 
 def _check_texts(values: dict[str, Any]) -> None:
     """Raise `ValueError` for a text that is none."""
-    names = ("name", "base_model", "licence", "quantisation", "query_prompt", "passage_prompt")
+    names = (
+        "name", "base_model", "licence", "quantisation", "query_prompt", "passage_prompt",
+        "activation",
+    )  # fmt: skip
     for name in names:
         if not isinstance(values.get(name, ""), str):
             raise ValueError(f"{name} {shown(values[name])}, expected text")

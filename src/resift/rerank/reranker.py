@@ -162,6 +162,15 @@ class Reranker:
         return self._manifest.quantisation
 
     @property
+    def activation(self) -> str:
+        """What sentence-transformers gets this model's scores with, such as "identity".
+
+        From the checkpoint's configuration; empty if that names nothing. `Hit.score` does not
+        depend on it.
+        """
+        return self._manifest.activation
+
+    @property
     def precomputes_states(self) -> bool:
         """Whether `precompute` gives token states: True for a late-interaction model."""
         return self._engine.model.state_type is not None
