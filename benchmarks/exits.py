@@ -28,7 +28,8 @@ from resift.convert.exits import stage_logits
 from resift.rerank.artifact import Artifact, Exit, load_artifact
 from resift.rerank.batching import padded_length
 from resift.rerank.early_exit import TOLERANCE, EarlyExit, survivors
-from resift.rerank.models import Model, load_model
+from resift.rerank.loading import load_model
+from resift.rerank.models import Model
 from resift.rerank.ordering import Interpolation, Numbers, order
 
 TOLERANCES = (0.01, 0.02, 0.05, 0.1, 0.2)

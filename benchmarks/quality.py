@@ -32,7 +32,8 @@ from resift.rerank.artifact import Artifact, load_artifact
 from resift.rerank.batching import schedule
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.early_exit import EarlyExit, survivors
-from resift.rerank.models import Batch, LateInteractionStage, cross_attention_feeds, load_model, run
+from resift.rerank.loading import load_model
+from resift.rerank.models import Batch, LateInteractionStage, cross_attention_feeds, run
 from resift.rerank.ordering import Interpolation, Numbers, fusion, order
 from resift.rerank.tokenization import TokenRow
 

@@ -140,6 +140,14 @@ def test_a_deadline_takes_candidates_in_waves_of_the_first_stages_order() -> Non
     assert state.logits[:WAVE].tolist() == [1.0] * WAVE
 
 
+def test_a_deadline_takes_the_first_candidate_before_longer_ones() -> None:
+    texts = ["red", *["blue " * 40] * (WAVE - 1)]
+    model = WordCountModel()
+    state = step_until(model, 1, QUERY, texts)
+    assert model.calls[0] == (1, 1)
+    assert state.statuses[0] == "ok" and state.logits[0] == 1.0
+
+
 def test_without_a_deadline_the_longest_go_first() -> None:
     model = WordCountModel()
     state = Engine(model).score(QUERY, ["red"] * WAVE + ["blue " * 40] * 20)

@@ -5,7 +5,6 @@ its chat template and the settings of its module LogitScore. A checkpoint withou
 that are published for a reranker of its architecture.
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,6 @@ from resift.rerank.checkpoint_files import MODULES
 _LM_HEAD = "lm_head.weight"
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
-_log = logging.getLogger("resift")
 
 Floats = NDArray[np.float32]
 

@@ -25,7 +25,8 @@ A finer step would pad less, but a runtime prepares its kernels for each new num
 a batch, which takes half as long as a full batch runs. Steps of 16 keep these numbers few."""
 
 WAVE = 16
-"""Under a deadline, candidates run this many at a time in input order."""
+"""Under a deadline, candidates run this many at a time in input order: rows of one length in a wave
+share batches, and the first candidate is in the first batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +77,32 @@ def schedule(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> list[G
 
 
 def waves(lengths: Sequence[int], size: int | None = None) -> list[list[int]]:
-    """Row indices in the order in which they run: waves, each with the longest rows first.
+    """Row indices in the order in which they run, rows of one padded length side by side.
 
-    With `size`, each wave has that many rows of the input, in order: a deadline then leaves out the
-    end of the input and not its shortest texts.
+    Without `size` there is one wave, with the longest rows first. With `size`, under a deadline,
+    each wave has that many rows of the input, and within it lengths come in the order of their
+    first rows: a deadline then leaves out the end of the input, and neither its short texts nor its
+    long ones.
     """
-    size = size or max(len(lengths), 1)
     rows = range(len(lengths))
-    return [
-        sorted(rows[start : start + size], key=lambda row: -lengths[row])
-        for start in range(0, len(lengths), size)
-    ]
+    if size is None:
+        return [sorted(rows, key=lambda row: -lengths[row])]
+    return [_by_first_row(lengths, rows[start : start + size]) for start in rows[::size]]
+
+
+def _by_first_row(lengths: Sequence[int], rows: Sequence[int]) -> list[int]:
+    """Rows grouped by their padded length, in the order in which the lengths first occur."""
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        groups.setdefault(padded_length(lengths[row]), []).append(row)
+    return [row for group in groups.values() for row in group]
 
 
 def first_batch(lengths: Sequence[int], token_budget: int = TOKEN_BUDGET) -> int:
     """How many rows from the front of a wave make a batch, at least one."""
     longest = padded_length(lengths[0])
-    shorter = (n for n, length in enumerate(lengths) if padded_length(length) < longest)
-    same_length = next(shorter, len(lengths))
+    others = (n for n, length in enumerate(lengths) if padded_length(length) != longest)
+    same_length = next(others, len(lengths))
     if same_length * longest <= MAX_EXCESS * token_budget:
         return same_length
     return min(same_length, full_batch(longest, token_budget))

@@ -84,7 +84,7 @@ class Request:
         return self.stage, has_states, padded_length(len(self.query.ids))
 
     def lengths(self) -> list[int]:
-        """Lengths of the documents of the first wave, longest first; empty if none waits."""
+        """Lengths of the documents of the first wave, equal ones together; empty if none waits."""
         return [document.length for document in self.waiting[0]] if self.waiting else []
 
     def start(self, part: slice) -> list[DocumentState]:
