@@ -3,11 +3,13 @@
 import logging
 
 from resift.errors import (
+    EmbedderError,
     HubError,
     IndexMismatch,
     InputError,
     ModelError,
     Overloaded,
+    RerankerError,
     RuntimeFailure,
     SettingsError,
     VersionGone,
@@ -50,11 +52,14 @@ def is_outage(error: BaseException) -> bool:
 def outage_reason(component: str, error: BaseException) -> str:
     """Log a failure to ``resift``; return the reason for the receipt.
 
-    The log has the traceback, except of `Overloaded`, which is expected under load.
+    The log has the traceback, except of errors that are expected: `Overloaded`, and what a server
+    elsewhere does.
     """
     message = " ".join(str(error).split()) or "no message"
     if isinstance(error, Overloaded):
         _LOG.warning("%s is overloaded; the search goes on without it: %s", component, message)
+    elif isinstance(error, RerankerError | EmbedderError):
+        _LOG.warning("%s failed; the search goes on without it: %s", component, message)
     else:
         _LOG.warning("%s failed; the search goes on without it", component, exc_info=error)
     return f"{component} failed: {type(error).__name__}: {message}"

@@ -124,8 +124,6 @@ def test_a_chain_is_measured_as_any_other_reranker(desk: Desk) -> None:
 
 
 def test_a_service_that_fails_ends_the_evaluation(desk: Desk) -> None:
-    done = desk.eval(
-        "--first-stage", "stages_of_eval:search", "--model", "tei:http://127.0.0.1:1"
-    )
+    done = desk.eval("--first-stage", "stages_of_eval:search", "--model", "tei:http://127.0.0.1:1")
     assert (done.code, done.out) == (1, "")
     assert len(done.err.splitlines()) == 1 and "tei" in done.err

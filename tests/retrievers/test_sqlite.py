@@ -188,6 +188,19 @@ def test_a_given_connection_without_sqlite_vec_is_told_about(path: Path) -> None
             opened("object", 1)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"fts": 'my "docs'}, "no FTS5 table"),
+     ({"text": "boddy"}, "'boddy': no column of my .*; name its columns by id=")],
+)  # fmt: skip
+def test_wrong_names_in_the_database_are_told(
+    path: Path, arguments: dict[str, Any], message: str
+) -> None:
+    with closing(retriever(path, **arguments)) as opened:
+        with pytest.raises(InputError, match=message):
+            opened("object", 1)
+
+
 @pytest.fixture
 def with_vectors(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A vec0 table; where Python's sqlite3 loads no extensions, another build of it does."""

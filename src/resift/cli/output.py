@@ -32,8 +32,8 @@ from resift.settings import debugging
 if TYPE_CHECKING:
     from resift.index.run import Progress as SyncProgress
 
-console = Console(highlight=False)
-errors = Console(stderr=True)
+console = Console(highlight=False, emoji=False)  # names are shown as they are, :smile: too
+errors = Console(stderr=True, emoji=False)
 
 SNIPPET = 160  # characters
 BAR_AFTER_S = 2.0

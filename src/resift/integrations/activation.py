@@ -48,8 +48,8 @@ def model_activation(reranker: Ranker) -> Activation:
         return "identity"
     if name and name not in _LIKE_SCORES:
         raise InputError(
-            f"{shown(reranker)}: its scores are activated by {shown(name)}; pass activation_fn: that "
-            "function, sigmoid or identity"
+            f"{shown(reranker)}: its scores are activated by {shown(name)}; pass activation_fn: "
+            "that function, sigmoid or identity"
         )
     return None
 

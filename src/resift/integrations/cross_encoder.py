@@ -96,6 +96,11 @@ class CrossEncoder:
         """The most tokens that the model reads at once: `Reranker.max_tokens`."""
         return self.reranker.max_tokens
 
+    max_length = max_seq_length
+
+    def __repr__(self) -> str:
+        return f"CrossEncoder({self.reranker!r})"
+
     def predict(
         self,
         inputs: Any = None,

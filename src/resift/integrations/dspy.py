@@ -171,7 +171,8 @@ class ResiftReranker(Module):
             k: How many passages to return.
             depth: How many passages to rerank: the argument `k` of the retriever. None leaves that
                 out; then the retriever decides, as ``dspy.Embeddings(corpus, embedder, k=30)``.
-            model: A folder or a hub id, as for `Reranker`; None is the bundled model.
+            model: A name of `open_ranker`: a folder, a hub id, a service, a chain. None is the
+                settings' model, else the bundled one.
             budget_ms: Milliseconds for reranking, without retrieving and loading the model.
             exact: True switches early exits off.
             min_score: Leave out passages with a lower score (0 to 1) and unreadable ones.

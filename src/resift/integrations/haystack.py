@@ -75,7 +75,8 @@ class ResiftRanker(_Saved):
         """Load nothing yet: `warm_up` or the first `run` does.
 
         Args:
-            model: A folder or a hub id, as for `Reranker`; None is the bundled model.
+            model: A name of `open_ranker`: a folder, a hub id, a service, a chain. None is the
+                settings' model, else the bundled one.
             top_k: How many documents to return; None is all.
             score_threshold: Leave out documents with a lower score (0 to 1) and unreadable ones.
             meta_fields_to_embed: Fields of `meta` that are read before the content.

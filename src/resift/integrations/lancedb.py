@@ -28,9 +28,9 @@ RANK_CONSTANT = 60
 class ResiftReranker(_LanceReranker):
     """A ``lancedb.rerankers.Reranker``: ``table.search(…).rerank(ResiftReranker())``.
 
-    `reranker` is any `resift.Ranker`; without one, the first query opens ``Reranker(model)``, the
-    bundled model by default. `column` has the texts, `title` names a column with titles. `top_n`
-    cuts the result; LanceDB's ``limit`` does, too. `budget_ms`, `exact`, `min_score` and
+    `reranker` is any `resift.Ranker`; without one, the first query opens ``open_ranker(model)``,
+    the bundled model by default. `column` has the texts, `title` names a column with titles.
+    `top_n` cuts the result; LanceDB's ``limit`` does, too. `budget_ms`, `exact`, `min_score` and
     `long_documents` are as in `Reranker.rank`.
 
     Rows are in the order of `Reranker.rank`, with ``_relevance_score`` (float32, null for a row

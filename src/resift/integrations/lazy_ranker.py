@@ -8,15 +8,15 @@ from typing import Any, Self
 
 from resift.background import Background, Shared
 from resift.errors import InputError, shown
+from resift.rerank.families.names import NamedRanker, open_ranker
 from resift.rerank.options import RankOptions, checked_budget, checked_flag
 from resift.rerank.ranker import Ranker
-from resift.rerank.reranker import Reranker
 from resift.search.options import check_component
 from resift.types import Candidate, LongDocuments, Ranking
 
 
 class LazyRanker:
-    """A given `Ranker`, or the `Reranker` of a model, which is opened on first use.
+    """A given `Ranker`, or the one of a name (`open_ranker`), which is opened on first use.
 
     Threads may share it. Copies share the ranker too. A pickle has the arguments only: its copy
     opens the model again.
@@ -78,9 +78,9 @@ class LazyRanker:
         )
         return ranking
 
-    def _begin(self) -> "Future[Reranker]":
+    def _begin(self) -> "Future[NamedRanker]":
         model, _ = self._arguments
-        return self._background.run(lambda: Reranker(model))
+        return self._background.run(lambda: open_ranker(model))
 
 
 def rank_arguments(

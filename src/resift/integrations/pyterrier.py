@@ -74,7 +74,8 @@ class ResiftReranker(pt.Transformer):
         """Load nothing yet: the first frame with rows does.
 
         Args:
-            model: A folder or a hub id, as for `Reranker`; None is the bundled model.
+            model: A name of `open_ranker`: a folder, a hub id, a service, a chain. None is the
+                settings' model, else the bundled one.
             text_attr: The column of the text.
             title_attr: The column of a title, which the model reads before the text.
             top_n: How many documents to return of each query; None is all.

@@ -17,13 +17,16 @@ class RerankFields(BaseModel):
     """
 
     reranker: Any = None
-    """A `resift.Ranker`, such as a `Reranker`. None is ``Reranker(model)``.
+    """A `resift.Ranker`, such as a `Reranker`. None is ``open_ranker(model)``.
 
     It is opened by the first call, and not within its `budget_ms`; pass an open one to avoid that.
     """
 
     model: str | Path | None = None
-    """A folder or a hub id (`Reranker`). None is the bundled model."""
+    """A name of `open_ranker`: a folder, a hub id, a service, a chain.
+
+    None is the settings' model, else the bundled one.
+    """
 
     top_n: int | None = None
     """How many documents to return; None is all."""

@@ -167,12 +167,38 @@ class SqliteRetriever:
         join = f"{quoted(self._table)} AS t ON t.{quoted(self._rowid)} = b.number"
         order = "ORDER BY b.score DESC, b.number"
         sql = f"SELECT {names}, b.score FROM ({best}) AS b JOIN {join} {order}"
-        with _thread_told(), closing(connection.cursor()) as cursor:
+        with self._told(), closing(connection.cursor()) as cursor:
             cursor.row_factory = None  # the caller's may return dicts
             return self._columns.candidates(cursor.execute(sql, parameters).fetchall())
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say what to do about a connection of another thread, and about names that are wrong."""
+        try:
+            yield
+        except sqlite3.ProgrammingError as error:
+            if "thread" not in str(error):
+                raise
+            raise InputError(
+                "database: the connection refuses other threads than its own: open it with "
+                "check_same_thread=False, or give the path of the file"
+            ) from error
+        except sqlite3.OperationalError as error:
+            name = str(error).partition("no such column: ")[2]
+            if name == "f.rank":
+                raise InputError(
+                    f"fts={shown(self._fts)}: no FTS5 table; expected the name of one"
+                ) from error
+            if name.startswith("t."):
+                raise InputError(
+                    f"{shown(name[2:])}: no column of {self._table}; name its columns by id=, "
+                    "text=, title= and metadata="
+                ) from error
+            raise
+
     def _open(self) -> sqlite3.Connection:
-        assert self._path is not None
+        if self._path is None:
+            raise ValueError("a connection of the caller is never opened: this is a bug")
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
         if self._mode != "lexical":
@@ -182,20 +208,6 @@ class SqliteRetriever:
                 connection.close()
                 raise
         return connection
-
-
-@contextmanager
-def _thread_told() -> Iterator[None]:
-    """Say how to open a connection that refuses this thread."""
-    try:
-        yield
-    except sqlite3.ProgrammingError as error:
-        if "thread" not in str(error):
-            raise
-        raise InputError(
-            "database: the connection refuses other threads than its own: open it with "
-            "check_same_thread=False, or give the path of the file"
-        ) from error
 
 
 def from_spec(target: str, options: SpecOptions) -> SqliteRetriever:

@@ -57,10 +57,10 @@ class ArtifactEmbedder:
         artifact = model if isinstance(model, Artifact) else load_artifact(model or BUNDLED)
         folder = None if model is None else artifact.folder
         manifest = artifact.manifest
-        if manifest.kind == "cross_encoder":
+        if manifest.kind not in ("embedder", "late_interaction"):
             raise ArtifactError(
-                f"{folder}: a cross-encoder, which has no vector of a text alone; convert a "
-                "sentence-transformers model for an embedder"
+                f"{folder}: a {manifest.kind.replace('_', '-')} model, which has no vector of a "
+                "text alone; convert a sentence-transformers model for an embedder"
             )
         limit = manifest.embedding_tokens or manifest.max_tokens
         session = open_session(artifact.stages[0], settings.runtime, settings.threads)
