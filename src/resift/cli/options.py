@@ -54,6 +54,14 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="Folder or hub id.  [default: RESIFT_MODEL or bundled]"),
 ]
+AnyRanker = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="Folder, hub id, service (cohere:MODEL) or chain (bundled@100+NAME@20).  "
+        "[default: RESIFT_MODEL or bundled]",
+    ),
+]
 Models = Annotated[
     list[str] | None,
     typer.Option(
