@@ -329,3 +329,11 @@ def test_a_closed_stdin_is_an_error_in_a_line(
 ) -> None:
     monkeypatch.setattr("sys.stdin", None)
     assert "stdin is closed" in resift("rerank", "-q", QUERY).error
+
+
+def test_a_name_with_colons_is_shown_as_it_is(resift: Resift, tmp_path: Path) -> None:
+    file = tmp_path / "lines.txt"
+    file.write_text("a line\n")
+    done = resift("rerank", "--query", "a", "--model", "a:smile:b", file)
+    assert (done.code, done.out) == (1, "")
+    assert "a:smile:b: no such model folder" in done.err

@@ -152,7 +152,9 @@ def test_without_an_embedder_lexical_search_still_answers(
     done = resift("search", "messages", "--index", index, "--json", "--no-rerank")
     document = json.loads(done.out)
     assert done.code == 0
-    assert done.err == "the dense retriever failed; the search goes on without it\n"
+    assert done.err == (
+        "the dense retriever failed; the search goes on without it: the server does not answer\n"
+    )
     assert [hit["citation"]["doc_id"] for hit in document["hits"]] == ["queues.txt"]
     assert document["receipt"]["reason"].startswith(
         "the dense retriever failed: EmbedderError: the server"

@@ -10,12 +10,12 @@ import typer
 
 from resift.cli.eval_report import print_ablation, print_evaluation, print_notes
 from resift.cli.options import (
-    AnyRanker,
     AsJson,
     FirstStageMode,
     FusionWeight,
     LongDocuments,
     Mode,
+    Model,
     ReadLong,
     check_first_stage,
     open_first_stage,
@@ -58,7 +58,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Use at most this many queries, spread evenly.")
     ] = None,
     relevant: Annotated[int, typer.Option(min=1, help="Lowest grade that counts as relevant.")] = 1,
-    model: AnyRanker = None,
+    model: Model = None,
     fusion_weight: FusionWeight = None,
     long_documents: ReadLong = LongDocuments.cut,
     compare: Annotated[

@@ -52,13 +52,9 @@ FirstStageMode = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Folder or hub id.  [default: RESIFT_MODEL or bundled]"),
-]
-AnyRanker = Annotated[
-    str | None,
     typer.Option(
         "--model",
-        help="Folder, hub id, service (cohere:MODEL) or chain (bundled@100+NAME@20).  "
+        help="Folder or hub id; in rerank, search and eval also a service or a chain.  "
         "[default: RESIFT_MODEL or bundled]",
     ),
 ]

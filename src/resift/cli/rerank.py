@@ -39,7 +39,7 @@ def rerank(
         int | None, typer.Option(help="Number of hits to print.  [default: all]")
     ] = None,
     budget_ms: options.BudgetMs = None,
-    model: options.AnyRanker = None,
+    model: options.Model = None,
     calibration: options.Calibration = None,
     exact: options.Exact = False,
     fusion_weight: options.FusionWeight = None,

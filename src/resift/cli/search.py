@@ -34,7 +34,7 @@ def search(
     max_requests: Annotated[
         int | None, typer.Option(help="Send at most about this many requests to the store.")
     ] = None,
-    model: options.AnyRanker = None,
+    model: options.Model = None,
     calibration: options.Calibration = None,
     exact: options.Exact = False,
     fusion_weight: options.FusionWeight = None,
