@@ -55,7 +55,7 @@ def outage_reason(component: str, error: BaseException) -> str:
     The log has the traceback, except of errors that are expected: `Overloaded`, and what a server
     elsewhere does.
     """
-    message = " ".join(str(error).split()) or "no message"
+    message = " ".join(str(error).split()).removeprefix(f"{component}: ") or "no message"
     if isinstance(error, Overloaded):
         _LOG.warning("%s is overloaded; the search goes on without it: %s", component, message)
     elif isinstance(error, RerankerError | EmbedderError):

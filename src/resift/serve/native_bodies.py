@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from resift.rerank.early_exit import TOLERANCE
 from resift.types import Context, Explanation, Hit, Receipt
 
 BudgetMs = Annotated[
@@ -21,6 +22,12 @@ class _Options(BaseModel):
     query: str = Field(min_length=1, max_length=100_000)
     budget_ms: BudgetMs = None
     exact: bool = Field(False, description="Run every candidate through all stages of the model.")
+    tolerance: float = Field(
+        TOLERANCE,
+        gt=0,
+        le=0.5,
+        description="The probability, in each direction, that an early exit misjudges a logit.",
+    )
     fusion_weight: float | None = Field(None, ge=0, le=1_000_000)
     min_score: Share = Field(None, description="Leave out hits that score below this.")
     abstain_below: Share = Field(None, description="Say so if the best score is below this.")
@@ -31,7 +38,14 @@ class _Options(BaseModel):
 
     def ranking_options(self) -> dict[str, Any]:
         """The arguments of `Reranker.rank` among the options."""
-        names = ("exact", "fusion_weight", "min_score", "abstain_below", "long_documents")
+        names = (
+            "exact",
+            "tolerance",
+            "fusion_weight",
+            "min_score",
+            "abstain_below",
+            "long_documents",
+        )
         return {name: getattr(self, name) for name in names}
 
 
@@ -40,7 +54,8 @@ class RankBody(_Options):
 
     documents: list[Any] = Field(
         description="Up to 10,000: text, or objects with text and optionally id, title, score and "
-        "metadata. One that cannot be read becomes a hit with a status.",
+        "rank (of the first stage) and metadata. One that cannot be read becomes a hit with a "
+        "status.",
     )
     model: str | None = Field(None, description="A model of this server; its first by default.")
     top_n: int | None = Field(None, ge=1, le=1_000_000)

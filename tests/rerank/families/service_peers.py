@@ -40,19 +40,25 @@ def tei_answer(body: Any) -> Any:
 
 
 def resift_answer(body: Any) -> Any:
-    """Hits as ``/v1/rank`` sends them; what the test needs of them."""
+    """Hits and receipt as ``/v1/rank`` sends them; documents are texts, or objects with one."""
+    texts = [item if isinstance(item, str) else item["text"] for item in body["documents"]]
     hits = [
         {
-            "index": row["index"],
-            "logit": row["logit"],
-            "status": "ok",
-            "tokens_seen": 3,
-            "tokens_dropped": 0,
-            "span": [0, len(body["documents"][row["index"]])],
+            "rank": rank, "index": row["index"], "score": 0.25, "logit": row["logit"],
+            "tokens_seen": 3, "tokens_dropped": 0, "span": [0, len(texts[row["index"]] or "")],
+            "status": "ok", "stages": 1, "fusion": 0.0, "feedback": 0.5, "dropped_counted": True,
+            "windows": 0, "unknown_share": 0.0,
         }
-        for row in rows(body["documents"], "logit")
-    ]
-    return {"hits": hits, "receipt": {"tokens": 42}}
+        for rank, row in enumerate(rows(texts, "logit")[: body.get("top_n")], start=1)
+    ]  # fmt: skip
+    receipt = {
+        "model": "theirs", "fingerprint": "0123456789abcdef", "runtime": "theirs",
+        "depth": len(texts), "scored": len(texts), "cut": 0, "skipped": 0, "partial": False,
+        "reason": None, "timings_ms": {"score": 0.0, "total": 0.0}, "tokens": 42,
+        "padding_share": 0.0, "fusion_weight": 0.0, "feedback_weight": 0.5, "calibration": "model",
+        "first_stage_left_out": None, "query_unknown_share": 0.0, "notes": ["a note"],
+    }  # fmt: skip
+    return {"query": body["query"], "model": "m", "hits": hits, "receipt": receipt}
 
 
 ANSWERS = {

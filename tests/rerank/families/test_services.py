@@ -64,7 +64,7 @@ def _changed(name: str, change: Any) -> Any:
 def _set(number: int, field: str, value: Any) -> Any:
     def change(results: Any) -> None:
         key = field if field == "index" else next(
-            name for name in results[0] if name in ("relevance_score", "score", "logit")
+            name for name in ("relevance_score", "logit", "score") if name in results[0]
         )  # fmt: skip
         results[number][key] = value
 

@@ -72,7 +72,8 @@ class ChainOrder:
         hits = [self._restored(hit, entered[hit.index]) for hit in ranking]
         if receipt.partial:
             self._is_partial = True
-            self._reasons.append(f"{name}: {receipt.reason or 'partial'}")
+            reason = (receipt.reason or "partial").removeprefix(f"{name}: ")
+            self._reasons.append(f"{name}: {reason}")
             is_filtered = is_last and self._options.min_score is not None
             hits = _exchanged(entered, hits, keep_missing=not is_filtered)
         scored = {hit.index for hit in ranking if hit.logit is not None}

@@ -1,11 +1,11 @@
 """`RemoteReranker`: a reranking service over HTTP, with a fallback that is always there."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +20,31 @@ from resift.rerank.families.opening import (
     endpoint_of,
     scorer_of,
 )
-from resift.rerank.families.requests_of import Text, chunks, scored_state
+from resift.rerank.families.requests_of import Text, chunks, readable_texts, scored_state
 from resift.rerank.families.server import Public, Server, find_server
-from resift.rerank.families.service_call import Work
+from resift.rerank.families.service_call import ServiceCall, Work
 from resift.rerank.families.service_ranker import ServiceRanker
 from resift.rerank.families.services.known import SERVICES as SERVICES
 from resift.rerank.families.services.known import service_named
-from resift.rerank.families.services.service import Answer, Service, checked
+from resift.rerank.families.services.service import (
+    Answer,
+    Service,
+    WholeRanking,
+    checked,
+)
 from resift.rerank.options import RankOptions
 from resift.rerank.ranker import Ranker
 from resift.rerank.result import ScoredCandidates
 from resift.settings import Settings, checked_settings
 from resift.transport.endpoint import EndpointError, RetryLimits
-from resift.types import Candidate, DocumentLike
+from resift.types import Candidate, DocumentLike, Ranking
 
 TIMEOUT_S, TRIES, CONCURRENCY = 10.0, 3, 8
+
+LEAST_MARGIN_S, MARGIN_SHARE = 0.02, 0.05
+"""A server that ranks within a budget gets so much less than is left: its answer has to come."""
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +73,10 @@ class RemoteReranker(ServiceRanker):
     of theirs. ``"tei"``, ``"vllm"`` and ``"resift"`` are servers of your own at `url`; any service
     may be at another `url`. Empty documents are not sent. Long lists are split into requests, and
     if one of these fails, all do: there is never half a ranking.
+
+    ``"resift"`` gives what the server's `Reranker` gives: it gets the candidates with their first
+    stage in one request, and all options; order, scores and receipt are its. With a budget it may
+    answer in part, as any `Reranker`.
 
     `fallback` ranks where the service fails or is late: "bundled" is the bundled model, opened when
     it is first needed (with a budget, at the first call); None raises `RerankerError` instead; any
@@ -96,6 +110,7 @@ class RemoteReranker(ServiceRanker):
         self._service = service_named(service)
         self._model = checked_model(model) or self._service.model
         self._scale = self._service.scale(self._model)
+        self._answers_in_budget = self._service.ranking is not None
         server = _server(self._service, url, key, settings)
         timeout_s, tries = checked_seconds("timeout_s", timeout_s), checked_number("tries", tries)
         concurrency = checked_number("concurrency", concurrency)
@@ -124,7 +139,7 @@ class RemoteReranker(ServiceRanker):
         They are the service's: the fallback has other ones, so it does not step in. Raises
         `RerankerError` if the service fails, else as `rank` does.
         """
-        call = self._begin(query, documents, RankOptions(), Deadline())
+        call = self._begin(query, documents, RankOptions(), Deadline(), scores_only=True)
         try:
             wait([call.done], timeout=call.remaining_s)
             scored = None if call.failure is not None else self._scores_of(call)
@@ -145,21 +160,73 @@ class RemoteReranker(ServiceRanker):
         ]
 
     def _ask(self, query: str, texts: Sequence[Text], until: float) -> tuple[Any, Answer, float]:
-        """The texts of a request, the answer, and the milliseconds that it took.
+        """The texts of a request, the answer, and the milliseconds that it took."""
+        body = self._service.body(self._model, query, [text.text for text in texts])
+        answer, took_ms = self._asked(
+            lambda: body,
+            lambda response: checked(self._service.answer(response, len(texts)), self._scale),
+            until,
+        )
+        return texts, answer, took_ms
+
+    def _asked(
+        self, body: Callable[[], Any], read: Callable[[Any], _Read], until: float
+    ) -> tuple[_Read, float]:
+        """What `read` makes of the response, and the milliseconds that it took.
 
         An answer that is no ranking is asked for once more.
         """
         started = time.perf_counter()
-        body = self._service.body(self._model, query, [text.text for text in texts])
         for is_last in (False, True):
-            response = self._endpoint.post(body, self._limits, until)
+            response = self._endpoint.post(body(), self._limits, until)
             try:
-                answer = checked(self._service.answer(response, len(texts)), self._scale)
+                answer = read(response)
                 break
             except ValueError as error:
                 if is_last or time.monotonic() >= until:
                     raise RerankerError(f"its answer is no ranking: {error}") from error
-        return texts, answer, (time.perf_counter() - started) * 1000
+        return answer, (time.perf_counter() - started) * 1000
+
+    def _works_of(self, call: ServiceCall) -> Sequence[Work]:
+        whole = self._service.ranking
+        if whole is None or call.scores_only:
+            return super()._works_of(call)
+        has_texts = any(True for _ in readable_texts(call.candidates))
+        return [partial(self._rank_there, whole, call)] if has_texts else []
+
+    def _rank_there(self, whole: WholeRanking, call: ServiceCall) -> Ranking:
+        """The ranking that the server makes with the options of a call, in its own time."""
+        candidates, options = call.candidates, call.options
+        (hits, receipt), took_ms = self._asked(
+            lambda: whole.body(self._model, call.query, candidates, options, self._budget_ms(call)),
+            lambda response: whole.answer(response, candidates, options),
+            call.until,
+        )
+        timings_ms = dict(receipt.timings_ms)
+        timings_ms["network"] = max(took_ms - timings_ms.pop("total", 0.0), 0.0)
+        runtime = f"{self._service.name} at {self._scorer.runtime}"
+        receipt = replace(receipt, runtime=runtime, timings_ms=timings_ms)
+        return Ranking(call.query, tuple(hits), receipt)
+
+    def _budget_ms(self, call: ServiceCall) -> float | None:
+        """The time that a server has which ranks within a budget; None without a budget."""
+        if not call.deadline.is_bounded:
+            return None
+        remaining_s = min(call.remaining_s, self._limits.timeout_s)
+        margin_s = min(max(LEAST_MARGIN_S, MARGIN_SHARE * remaining_s), remaining_s / 2)
+        return (remaining_s - margin_s) * 1000
+
+    def _answer(self, call: ServiceCall) -> Ranking | None:
+        if self._service.ranking is None or not call.jobs:
+            return super()._answer(call)
+        ranking: Ranking | None = None
+        if call.failure is None:
+            ranking = self._read(call, lambda results: results[0])
+        if ranking is None:
+            return None
+        total_ms = (time.perf_counter() - call.started) * 1000
+        timings_ms = {**ranking.receipt.timings_ms, "total": total_ms}
+        return replace(ranking, receipt=replace(ranking.receipt, timings_ms=timings_ms))
 
     def _scored(
         self, query: str, candidates: Sequence[Candidate], results: Sequence[Any]
@@ -172,8 +239,6 @@ class RemoteReranker(ServiceRanker):
         return ScoredCandidates(query, candidates, {}, _state=state, _scorer=self._scorer)
 
     def _notes(self, options: RankOptions) -> tuple[str, ...]:
-        if self._service.name == "resift":
-            return ()
         return (
             f"{self._scorer.runtime} does not say how much of each document it read, and cuts long "
             "documents by itself",

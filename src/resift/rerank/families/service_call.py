@@ -23,7 +23,7 @@ Work = Callable[[], Any]
 class ServiceCall:
     """A call; `until` is the end of its requests, on the clock of ``time.monotonic``.
 
-    `failure` is the error that ended it.
+    `failure` is the error that ended it. With `scores_only` no ranking will be made.
     """
 
     query: str
@@ -31,6 +31,7 @@ class ServiceCall:
     options: RankOptions
     deadline: Deadline
     until: float
+    scores_only: bool = False
     started: float = field(default_factory=time.perf_counter)
     jobs: "list[Future[Any]]" = field(default_factory=list)
     done: "Future[None]" = field(default_factory=lambda: ended([]))

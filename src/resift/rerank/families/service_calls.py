@@ -1,12 +1,14 @@
 """The calls of a reranker behind a network: requests in threads, deadline, fallback, breaker."""
 
+import asyncio
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import wait
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from resift.background import Background
 from resift.errors import InputError, RerankerClosed, RerankerError
@@ -16,6 +18,7 @@ from resift.rerank.deadline import Deadline
 from resift.rerank.families.breaker import Breaker
 from resift.rerank.families.fallback import Fallback
 from resift.rerank.families.service_call import ServiceCall, Work
+from resift.rerank.families.waiting import in_loop
 from resift.rerank.hints import Hints
 from resift.rerank.options import RankOptions
 from resift.rerank.result import ScoredCandidates, make_ranking
@@ -38,6 +41,8 @@ _NO_FAILURES = ("refused",)
 
 _LOG = logging.getLogger("resift")
 
+_Read = TypeVar("_Read")
+
 
 class ServiceCalls(ABC):
     """The calls of a reranker behind a network.
@@ -45,6 +50,9 @@ class ServiceCalls(ABC):
     A subclass makes the work of a call and reads its results. The work runs in threads that a call
     can leave, so a service that hangs costs no more than the deadline.
     """
+
+    _answers_in_budget = False
+    """Whether the service knows the budget, and answers just before its end with what it has."""
 
     def __init__(
         self,
@@ -83,6 +91,17 @@ class ServiceCalls(ABC):
     def _release(self) -> None:
         """Close connections."""
 
+    def _works_of(self, call: ServiceCall) -> Sequence[Work]:
+        """The requests of a call, whose results `_answer` reads."""
+        return self._works(call.query, call.candidates, call.until)
+
+    def _last_wait_s(self, deadline: Deadline) -> float:
+        """How long to wait for the service after the fallback has ranked."""
+        remaining_s = deadline.remaining_s
+        if remaining_s is None or not self._answers_in_budget:
+            return 0.0
+        return max(remaining_s - _MARGIN_S, 0.0)
+
     def _check_options(self, options: RankOptions) -> None:  # noqa: B027 - most follow all
         """Raise `InputError` for options that the service cannot follow."""
 
@@ -114,6 +133,8 @@ class ServiceCalls(ABC):
         options: RankOptions,
         deadline: Deadline,
         where: str = "",
+        *,
+        scores_only: bool = False,
     ) -> ServiceCall:
         """Start the requests of a call; `where` prefixes an error about the documents."""
         self._check_open()
@@ -126,8 +147,9 @@ class ServiceCalls(ABC):
         remaining_s = deadline.remaining_s
         call_s = self._longest_s(len(candidates))
         call_s = call_s if remaining_s is None else min(call_s, remaining_s)
-        call = ServiceCall(query, candidates, options, deadline, time.monotonic() + call_s)
-        works = self._works(query, candidates, call.until)
+        until = time.monotonic() + call_s
+        call = ServiceCall(query, candidates, options, deadline, until, scores_only)
+        works = self._works_of(call)
         if works and deadline.is_bounded and self._fallback is not None:
             self._fallback.prepare()
         refusal = self._breaker.refusal() if works else None
@@ -174,11 +196,15 @@ class ServiceCalls(ABC):
 
     def _scores_of(self, call: ServiceCall) -> ScoredCandidates | None:
         """The scores of the service; None if there are none (yet)."""
+        return self._read(call, partial(self._scored, call.query, call.candidates))
+
+    def _read(self, call: ServiceCall, read: Callable[[list[Any]], _Read]) -> _Read | None:
+        """What `read` makes of the results of the work; None if there are none (yet)."""
         try:
             results = call.results()
             if results is None:
                 return None
-            scored = self._scored(call.query, call.candidates, results)
+            value = read(results)
         except Exception as error:
             if not is_outage(error):
                 raise
@@ -186,7 +212,7 @@ class ServiceCalls(ABC):
             return None
         if call.jobs:
             self._breaker.succeed()
-        return scored
+        return value
 
     def _note_failure(self, call: ServiceCall, error: Exception) -> None:
         call.failure = RerankerError(f"{self.name}: {error}")
@@ -213,33 +239,44 @@ class ServiceCalls(ABC):
             raise self._failure(call)
         remaining_s = call.deadline.remaining_s
         deadline = Deadline(None if remaining_s is None else remaining_s * share * 1000)
+        ranking: Ranking | Exception | None
         try:
             ranking = self._fallback.rank(call.query, call.candidates, call.options, deadline)
         except Exception as error:
-            raise self._both_failed(call, error) from error
-        return self._answer(call) or self._taken_over(call, ranking)
+            ranking = _outage(error)
+        wait([call.done], timeout=self._last_wait_s(deadline))
+        return self._better(call, ranking)
 
     async def _afall_back(self, call: ServiceCall) -> Ranking:
         if self._fallback is None:
             raise self._failure(call)
+        ranking: Ranking | Exception | None
         try:
             ranking = await self._fallback.arank(
                 call.query, call.candidates, call.options, call.deadline
             )
         except Exception as error:
-            raise self._both_failed(call, error) from error
-        return self._answer(call) or self._taken_over(call, ranking)
+            ranking = _outage(error)
+        await asyncio.wait([in_loop(call.done)], timeout=self._last_wait_s(call.deadline))
+        return self._better(call, ranking)
+
+    def _better(self, call: ServiceCall, ranking: Ranking | Exception | None) -> Ranking:
+        """The service's ranking if it is there by now and has scores, else the fallback's."""
+        answer = self._answer(call)
+        if answer is not None:
+            has_scores = isinstance(ranking, Ranking) and ranking.receipt.scored > 0
+            if answer.receipt.scored or not has_scores:
+                return answer
+            call.failure = RerankerError(f"{self.name}: {answer.receipt.reason}")
+        if isinstance(ranking, Exception):
+            raise RerankerError(f"{self._failure(call)}; and the fallback: {ranking}") from ranking
+        return self._taken_over(call, ranking)
 
     def _failure(self, call: ServiceCall) -> Exception:
         """The error that ended the call; without one it is late."""
         if call.failure is None:
             self._note_late(call)
         return call.failure or RerankerError(f"{self.name}: no answer")
-
-    def _both_failed(self, call: ServiceCall, error: Exception) -> Exception:
-        if not is_outage(error):
-            return error
-        return RerankerError(f"{self._failure(call)}; and the fallback: {error}")
 
     def _taken_over(self, call: ServiceCall, ranking: Ranking | None) -> Ranking:
         reason = str(self._failure(call))
@@ -248,3 +285,10 @@ class ServiceCalls(ABC):
                 self._scorer, f"{reason}; time was up before the fallback was opened"
             )
         return call.taken_over(ranking, self._scorer, reason, self._fallback.name)
+
+
+def _outage(error: Exception) -> Exception:
+    """The error of a fallback if the call survives it; raises any other."""
+    if not is_outage(error):
+        raise error
+    return error

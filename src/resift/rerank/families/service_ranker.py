@@ -65,7 +65,7 @@ class ServiceRanker(ServiceCalls):
         """Order documents by relevance, and return all or the best `top_n`.
 
         The arguments are those of `Reranker.rank`. `exact`, `tolerance` and `long_documents` are
-        for the fallback: a service reads what it reads.
+        for the fallback, and for a server of ours: other services read what they read.
 
         Raises:
             QueryError: The query is empty or not text.

@@ -1,4 +1,4 @@
-"""The native API of ``resift serve``: logits, and what the model read of each document."""
+"""The native API of ``resift serve``: whole rankings, and logits for `RemoteReranker.score`."""
 
 from collections.abc import Sequence
 from typing import Any, get_args
@@ -6,6 +6,7 @@ from typing import Any, get_args
 import numpy as np
 
 from resift.errors import shown
+from resift.rerank.families.services.resift_ranking import WHOLE
 from resift.rerank.families.services.service import (
     Answer,
     Service,
@@ -21,7 +22,7 @@ _SCORED = ("ok", "cut")
 
 
 def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]:
-    # The first-stage terms are added here, from the scores of the whole list.
+    # Only logits are read, which depend on their pair alone.
     body: dict[str, Any] = {
         "query": query,
         "documents": list(texts),
@@ -83,4 +84,5 @@ RESIFT = Service(
     max_documents=1_000,
     max_bytes=8_000_000,
     scale=lambda _: "logit",
+    ranking=WHOLE,
 )

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from resift.errors import shown
+from resift.rerank.options import RankOptions
 from resift.rerank.tokenization import TokenRow
-from resift.types import Status
+from resift.types import Candidate, Hit, Receipt, Status
 
 Scale = Literal["probability", "cosine", "logit"]
 """The range of a service's scores: 0 to 1, -1 to 1, or any number."""
@@ -37,6 +38,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeRanking:
+    """What a service takes and gives that ranks as the library does, with all its options.
+
+    `body` makes the JSON of a request from model, query, candidates, options, and the milliseconds
+    that the service has (None for no limit). `answer` reads the hits in rank order and the receipt
+    from the JSON of the response, and raises `ValueError` if that is no ranking.
+    """
+
+    body: Callable[
+        [str | None, str, Sequence[Candidate], RankOptions, float | None], dict[str, Any]
+    ]
+    answer: Callable[[Any, Sequence[Candidate], RankOptions], tuple[list[Hit], Receipt]]
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """A reranking service.
 
@@ -44,7 +60,8 @@ class Service:
     response for so many texts and raises `ValueError` if that is no answer. `url` is the base URL,
     None if users run the service themselves; `path` follows it. A request holds at most
     `max_documents` texts and `max_bytes` bytes. `key` names the setting with the key of `url`.
-    `limits_path` gives the server's own limit of documents, which `max_documents_of` reads.
+    `limits_path` gives the server's own limit of documents, which `max_documents_of` reads. A
+    service with `ranking` is asked for rankings in one request; `body` is for scores alone then.
     """
 
     name: str
@@ -60,6 +77,7 @@ class Service:
     scale: Callable[[str | None], Scale] = lambda _: "probability"
     limits_path: str | None = None
     max_documents_of: Callable[[Any], int | None] = lambda _: None
+    ranking: WholeRanking | None = None
 
 
 def rows_of(response: Any, name: str) -> list[Any]:
