@@ -127,3 +127,10 @@ def test_a_service_that_fails_ends_the_evaluation(desk: Desk) -> None:
     done = desk.eval("--first-stage", "stages_of_eval:search", "--model", "tei:http://127.0.0.1:1")
     assert (done.code, done.out) == (1, "")
     assert len(done.err.splitlines()) == 1 and "tei" in done.err
+
+
+def test_a_chain_with_a_part_that_fails_ends_the_evaluation(desk: Desk) -> None:
+    name = "bundled@4+tei:http://127.0.0.1:1@2"
+    done = desk.eval("--first-stage", "stages_of_eval:search", "--model", name)
+    assert (done.code, done.out) == (1, "")
+    assert "error: resift-minilm-l6 > tei" in done.err and "cannot be reached" in done.err

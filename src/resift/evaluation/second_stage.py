@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from resift.errors import InputError, QueryError
+from resift.errors import InputError, QueryError, RerankerError
 from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
 from resift.evaluation.measures import CUTOFF
 from resift.evaluation.result import Latency
+from resift.rerank.families.chain import Chain
 from resift.rerank.families.names import NamedRanker
 from resift.rerank.options import checked_long_documents
 from resift.rerank.reranker import Reranker
-from resift.types import Candidate, LongDocuments
+from resift.types import Candidate, LongDocuments, Ranking
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0)
 TIMED_EVERY = 5  # queries; a timed query is scored depth by depth, which takes longer
@@ -156,6 +157,7 @@ class SecondStage:
                 CUTOFF,
                 **self._arguments(),
             )
+            _check_whole(self.reranker, ranking)
             ms[depth] = (time.perf_counter() - start) * 1000
             tokens[depth] = ranking.receipt.tokens
             from_cache = from_cache or ranking.receipt.cached > 0
@@ -173,6 +175,12 @@ class SecondStage:
         if options.long_documents != "cut":
             arguments["long_documents"] = options.long_documents
         return arguments
+
+
+def _check_whole(reranker: NamedRanker, ranking: Ranking) -> None:
+    """Raise `RerankerError` if a part of a chain failed: the order is not the chain's then."""
+    if isinstance(reranker, Chain) and len(ranking.receipt.receipts) < len(reranker.depths):
+        raise RerankerError(f"{reranker.name}: {ranking.receipt.reason}")
 
 
 @dataclass(slots=True)

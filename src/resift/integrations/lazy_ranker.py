@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Self
 
@@ -10,7 +10,7 @@ from resift.background import Background, Shared
 from resift.errors import InputError, shown
 from resift.rerank.families.names import NamedRanker, open_ranker
 from resift.rerank.options import RankOptions, checked_budget, checked_flag
-from resift.rerank.ranker import Ranker
+from resift.rerank.ranker import Ranker, checked_ranking
 from resift.search.options import check_component
 from resift.types import Candidate, LongDocuments, Ranking
 
@@ -64,23 +64,31 @@ class LazyRanker:
 
     def rank(self, query: str, documents: Sequence[Candidate], **arguments: Any) -> Ranking:
         """`Ranker.rank`, after opening the ranker."""
-        ranking: Ranking = self.open().rank(query, documents, **arguments)
-        return ranking
+        ranker = self.open()
+        return _checked(ranker, documents, arguments, ranker.rank(query, documents, **arguments))
 
     async def arank(self, query: str, documents: Sequence[Candidate], **arguments: Any) -> Ranking:
         """`rank` without blocking the event loop: a ranker without `arank` runs in a thread."""
         ranker = await self.aopen()
         arank = getattr(ranker, "arank", None)
-        ranking: Ranking = await (
+        ranking = await (
             asyncio.to_thread(ranker.rank, query, documents, **arguments)
             if arank is None
             else arank(query, documents, **arguments)
         )
-        return ranking
+        return _checked(ranker, documents, arguments, ranking)
 
     def _begin(self) -> "Future[NamedRanker]":
         model, _ = self._arguments
         return self._background.run(lambda: open_ranker(model))
+
+
+def _checked(
+    ranker: Ranker, documents: Sequence[Candidate], arguments: Mapping[str, Any], ranking: object
+) -> Ranking:
+    """What a ranker returned, if it is a ranking of the documents. Raises `RerankerError`."""
+    top_n, may_omit = arguments.get("top_n"), arguments.get("min_score") is not None
+    return checked_ranking(ranking, len(documents), ranker, top_n, may_omit=may_omit)
 
 
 def rank_arguments(

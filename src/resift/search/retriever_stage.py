@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Sized
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -138,7 +139,7 @@ def as_candidates(documents: object, k: int) -> Candidates:
     """
     try:
         refuse_collection(documents)
-        items = list(islice(iterate(documents), k + 1))
+        items = list(islice(iterate(documents), min(k, sys.maxsize - 1) + 1))
         read = [as_candidate(f"{_NO_ID}{index}", item) for index, item in enumerate(items)]
         if items and not any(read):
             raise no_documents_error(items)

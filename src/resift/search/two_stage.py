@@ -9,7 +9,7 @@ from resift.background import Background
 from resift.errors import QueryError
 from resift.outages import is_outage, outage_reason
 from resift.rerank.first_stage import first_stage_ranking
-from resift.rerank.ranker import Ranker
+from resift.rerank.ranker import Ranker, checked_ranking
 from resift.search.call import Retrieved, SearchCall
 from resift.search.clock import Late
 from resift.search.collapse import collapsed
@@ -154,12 +154,13 @@ def _ranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> 
     """The reranker's ranking; with a budget it runs in the background, since it may exceed it."""
     rank: Callable[[], Ranking] = _call_of(reranker.rank, call, candidates)
     if not call.clock.is_bounded:
-        return rank()
+        return _checked(call, candidates, reranker, rank())
     job = call.background.run(rank)
     try:
-        return call.clock.wait(job, "the reranker answered", _GRACE_MS)
+        ranking = call.clock.wait(job, "the reranker answered", _GRACE_MS)
     finally:
         job.cancel()
+    return _checked(call, candidates, reranker, ranking)
 
 
 async def _aranked(call: SearchCall, candidates: list[Candidate], reranker: Ranker) -> Ranking:
@@ -175,9 +176,18 @@ async def _aranked(call: SearchCall, candidates: list[Candidate], reranker: Rank
         await call.clock.wait_in_loop(job, _GRACE_MS)
         if not job.done():
             raise Late("time was up before the reranker answered")
-        return job.result()
+        return _checked(call, candidates, reranker, job.result())
     finally:
         job.cancel()
+
+
+def _checked(
+    call: SearchCall, candidates: list[Candidate], reranker: Ranker, ranking: object
+) -> Ranking:
+    """What the reranker returned, if it is a ranking of the candidates. Raises `RerankerError`."""
+    options = call.options
+    may_omit = options.min_score is not None
+    return checked_ranking(ranking, len(candidates), reranker, options.top_n, may_omit=may_omit)
 
 
 def _call_of(

@@ -7,13 +7,24 @@ for all, and a reranker that is late or fails leaves the order before it.
 import asyncio
 import pickle
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from resift import Candidate, Chain, Hit, InputError, QueryError, Ranking, Receipt, Reranker
+from resift import (
+    Candidate,
+    Chain,
+    Hit,
+    InputError,
+    QueryError,
+    Ranking,
+    Receipt,
+    Reranker,
+    TwoStage,
+)
 from resift.errors import RuntimeFailure
 from resift.types import Document
 
@@ -201,7 +212,7 @@ def test_awaited_and_many_rankings_are_the_same() -> None:
     assert awaited.hits == expected.hits
     many = chain.rank_many([QUERY, QUERY], [list("abcde"), ["a"]])
     assert [_texts(ranking) for ranking in many] == [_texts(expected), "a"]
-    with pytest.raises(InputError, match="1 queries and 2 lists"):
+    with pytest.raises(InputError, match="2 lists for 1 queries"):
         chain.rank_many([QUERY], [["a"], ["b"]])
 
 
@@ -228,10 +239,78 @@ def test_what_is_no_reranker() -> None:
 
 
 def test_closing_closes_all() -> None:
-    chain, dear = _chain({})
-    with chain:
-        pass
-    assert dear.closed
+    class Stuck(Scripted):
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    first, last = Scripted("first", {}), Scripted("last", {})
+    with pytest.raises(OSError, match="stuck"):
+        Chain(first, Stuck("stuck", {}), last, depths=(3, 2, 1)).close()
+    assert first.closed and last.closed
+
+
+class Odd(Scripted):
+    """Returns what a function makes of the ranking."""
+
+    def __init__(self, change: Callable[[Ranking], object]) -> None:
+        super().__init__("odd", {"a": 1.0, "b": 2.0})
+        self.change = change
+
+    def rank(self, query: str, documents: Sequence[Candidate], **arguments: Any) -> Any:
+        return self.change(super().rank(query, documents, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ranking: None, "returned None; expected a Ranking"),
+        (list, "expected a Ranking"),
+        (lambda ranking: replace(ranking, hits=ranking.hits * 2), "4 hits, 2 of them"),
+        (lambda ranking: replace(ranking, hits=ranking.hits[:1]), "1 hits, 1 of them"),
+        (lambda ranking: _with(ranking, index=99), "expected 2 of 2 candidates"),
+        (lambda ranking: _with(ranking, index=-1), "expected 2 of 2 candidates"),
+        (lambda ranking: _with(ranking, logit=float("nan")), "no finite number"),
+    ],
+)
+def test_what_is_no_ranking_of_the_candidates_counts_as_a_failure(
+    change: Callable[[Ranking], object], message: str
+) -> None:
+    ranking = Chain(Scripted("cheap", {"a": 1.0, "b": 2.0}), Odd(change), depths=(2, 2)).rank(
+        QUERY, ["a", "b"]
+    )
+    assert (_texts(ranking), ranking.receipt.partial) == ("ba", True)
+    assert message in (ranking.receipt.reason or "")
+    with TwoStage(lambda query, k: ["a", "b"], Odd(change)) as stages:
+        first_stage = stages.search(QUERY, top_n=2)
+    assert _texts(first_stage) == "ab" and message in (first_stage.receipt.reason or "")
+
+
+def _with(ranking: Ranking, **changes: Any) -> Ranking:
+    first, *others = ranking.hits
+    return replace(ranking, hits=(replace(first, **changes), *others))
+
+
+def test_a_reranker_that_ignores_the_deadline_is_left_behind() -> None:
+    class Slow(Scripted):
+        def rank(self, query: str, documents: Sequence[Candidate], **arguments: Any) -> Ranking:
+            time.sleep(3)
+            return super().rank(query, documents, **arguments)
+
+    cheap = Scripted("cheap", {"a": 1.0, "b": 2.0})
+    chain = Chain(cheap, Slow("slow", {"a": 2.0, "b": 1.0}), depths=(2, 2))
+    start = time.perf_counter()
+    rankings = [
+        chain.rank(QUERY, ["a", "b"], budget_ms=100),
+        asyncio.run(_arank_and_leave(chain)),
+    ]
+    assert time.perf_counter() - start < 2.5
+    for ranking in rankings:
+        assert (_texts(ranking), ranking.receipt.partial) == ("ba", True)
+        assert ranking.receipt.reason == "slow: time was up before it answered"
+
+
+async def _arank_and_leave(chain: Chain) -> Ranking:
+    return await chain.arank(QUERY, ["a", "b"], budget_ms=100)
 
 
 def test_two_models_rank_as_they_do_alone(joint_folder: Path) -> None:

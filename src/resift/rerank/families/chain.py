@@ -7,18 +7,24 @@ with `rank` is a reranker.
 import asyncio
 import hashlib
 from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from resift.background import Background
 from resift.errors import InputError, shown
 from resift.outages import is_outage, outage_reason
 from resift.rerank.candidates import as_candidates, check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.families.chain_order import ChainOrder
+from resift.rerank.many import check_many
 from resift.rerank.options import RankOptions, checked_budget
-from resift.rerank.ranker import Ranker
+from resift.rerank.ranker import Ranker, checked_ranking
 from resift.rerank.values import whole
 from resift.types import Candidate, DocumentLike, LongDocuments, Ranking
 
@@ -31,8 +37,27 @@ class _Stage:
     candidates: list[Candidate]
     arguments: dict[str, Any]
 
+    def checked(self, ranking: object) -> Ranking:
+        """The answer, if it is a ranking of the candidates. Raises `RerankerError`."""
+        return checked_ranking(
+            ranking,
+            len(self.candidates),
+            self.reranker,
+            self.arguments["top_n"],
+            may_omit="min_score" in self.arguments,
+        )
 
-_Steps = Generator[_Stage, Ranking, Ranking]
+
+class _Late(Exception):
+    """A reranker did not answer before the deadline."""
+
+
+_GRACE_S = 0.02
+"""How long to wait, after the deadline, for a reranker that returns what it has."""
+
+_BACKGROUND = Background(32, "resift-chain")
+
+_Steps = Generator[_Stage, object, Ranking]
 """The stages of one call, each answered by a ranking or by an error; then the chain's ranking."""
 
 
@@ -59,7 +84,7 @@ class Chain:
                 f"a chain of {len(rerankers)}: expected two or more rerankers, the cheapest first"
             )
         for reranker in rerankers:
-            if not callable(getattr(reranker, "rank", None)):
+            if isinstance(reranker, type) or not callable(getattr(reranker, "rank", None)):
                 raise InputError(f"{shown(reranker)}: not a reranker; expected a method rank")
         self._rerankers = rerankers
         self._depths = _checked_depths(depths, len(rerankers))
@@ -80,10 +105,11 @@ class Chain:
         self.close()
 
     def close(self) -> None:
-        """Close the rerankers."""
-        for reranker in self._rerankers:
-            if callable(close := getattr(reranker, "close", None)):
-                close()
+        """Close the rerankers, each whatever the others raise."""
+        with ExitStack() as stack:
+            for reranker in self._rerankers:
+                if callable(close := getattr(reranker, "close", None)):
+                    stack.callback(close)
 
     @property
     def name(self) -> str:
@@ -95,6 +121,11 @@ class Chain:
         """16 hex digits that identify the rerankers and their depths."""
         parts = [str(getattr(item, "fingerprint", _name(item))) for item in self._rerankers]
         return hashlib.sha256(repr((parts, self._depths)).encode()).hexdigest()[:16]
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """How many candidates each reranker reads."""
+        return self._depths
 
     @property
     def precomputer(self) -> Ranker:
@@ -172,9 +203,7 @@ class Chain:
             top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
         )
         deadline = Deadline(checked_budget(budget_ms))
-        texts, lists = list(queries), list(documents)
-        if len(texts) != len(lists):
-            raise InputError(f"{len(texts)} queries and {len(lists)} lists of documents")
+        texts, lists = check_many(queries, documents, lambda _: None)
         calls = [
             (query, self._steps(query, items, options, deadline))
             for query, items in zip(texts, lists, strict=True)
@@ -196,8 +225,11 @@ class Chain:
             following = options.top_n if number == last else self._depths[number + 1]
             arguments = _arguments(options, number == last)
             arguments["top_n"] = order.wanted(following)
+            stage = _Stage(reranker, order.candidates(), arguments)
             try:
-                ranking = yield _Stage(reranker, order.candidates(), arguments)
+                ranking = stage.checked((yield stage))
+            except _Late:
+                order.note_outage(f"{_name(reranker)}: time was up before it answered")
             except Exception as error:
                 if not is_outage(error):
                     raise
@@ -208,12 +240,12 @@ class Chain:
 
 
 def _run(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
-    """Run the stages in the caller's thread."""
+    """Run the stages in the caller's thread; with a deadline, where they can be left behind."""
     try:
         stage = next(steps)
         while True:
             try:
-                ranking = _call(stage, stage.reranker.rank, query, deadline)
+                ranking = _rank(stage, query, deadline)
             except Exception as error:
                 stage = steps.throw(error)
             else:
@@ -221,6 +253,20 @@ def _run(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
     except StopIteration as end:
         result: Ranking = end.value
         return result
+
+
+def _rank(stage: _Stage, query: str, deadline: Deadline) -> object:
+    call = partial(_call, stage, stage.reranker.rank, query, deadline)
+    if deadline.remaining_s is None:
+        return call()
+    job: Future[object] = _BACKGROUND.run(call)
+    try:
+        return job.result(deadline.remaining_s + _GRACE_S)
+    except FutureTimeout:
+        if job.done():  # the reranker itself raised it
+            raise
+        job.cancel()
+        raise _Late from None
 
 
 async def _arun(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
@@ -228,14 +274,8 @@ async def _arun(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
     try:
         stage = next(steps)
         while True:
-            arank = getattr(stage.reranker, "arank", None)
             try:
-                if arank is None:
-                    ranking = await asyncio.to_thread(
-                        _call, stage, stage.reranker.rank, query, deadline
-                    )
-                else:
-                    ranking = await _call(stage, arank, query, deadline)
+                ranking = await _arank(stage, query, deadline)
             except Exception as error:
                 stage = steps.throw(error)
             else:
@@ -243,6 +283,24 @@ async def _arun(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
     except StopIteration as end:
         result: Ranking = end.value
         return result
+
+
+async def _arank(stage: _Stage, query: str, deadline: Deadline) -> object:
+    arank = getattr(stage.reranker, "arank", None)
+    job: asyncio.Future[object]
+    if arank is None:
+        call = partial(_call, stage, stage.reranker.rank, query, deadline)
+        job = asyncio.wrap_future(_BACKGROUND.run(call))
+    else:
+        job = asyncio.ensure_future(_call(stage, arank, query, deadline))
+    remaining_s = deadline.remaining_s
+    try:
+        await asyncio.wait([job], timeout=None if remaining_s is None else remaining_s + _GRACE_S)
+        if not job.done():
+            raise _Late
+        return job.result()
+    finally:
+        job.cancel()
 
 
 def _call(stage: _Stage, rank: Any, query: str, deadline: Deadline) -> Any:
