@@ -36,14 +36,52 @@ ResiftError
 A message is one line: the value, the expectation, the remedy.
 """
 
+import re
+
 _SHOWN = 60  # characters of a value in a message
 _NAME = 200  # characters of a name, which users copy; no hub id has more
+
+_URL = re.compile(r"(https?)?(:/{1,3})(\S*?)(?=:/|\s|\Z)", re.I)
+_DEPTH = re.compile(r"\d{1,6}(?=[+?&#'\",;:)…]|\Z)(?!:\d)")  # of a stage, in the name of a chain
+_QUERY = re.compile(r"\?[^\s'\"]+?(?=[:;,.)]{0,2}(?:[\s'\"]|\Z))")
+
+
+def without_secrets(text: str) -> str:
+    """A text in which URLs have neither ``user:password`` nor a query: these may be secrets."""
+    return _URL.sub(_without_secrets, text) if ":/" in text else text
+
+
+def _without_secrets(match: "re.Match[str]") -> str:
+    scheme, slashes, rest = match[1] or "", match[2], match[3]
+    end = _end_of_user(rest)
+    if end and (scheme or ":" in rest[:end]):
+        rest = f"…{rest[end:]}"
+    return f"{scheme}{slashes}{_QUERY.sub('?…', rest) if scheme else rest}"
+
+
+def _end_of_user(rest: str) -> int:
+    """Where the host begins in what follows the slashes of a URL; 0 if there is no user.
+
+    A password may have a slash in it, which no URL should. An @ before a number may be a depth.
+    """
+    ends = [at.end() for at in re.finditer("@", rest)]
+    hosts = [end for end in ends if not _DEPTH.match(rest, end)] or ends[:1]
+    netloc = re.match(r"[^/?#]*", rest)
+    size = netloc.end() if netloc else 0
+    near = [end for end in hosts if end <= size]
+    has_port = re.match(r"[^:]*(?::\d*)?(?:[/?#@]|\Z)|\[", rest) is not None
+    if hosts and hosts == ends[:1] and _DEPTH.match(rest, hosts[0]) and has_port:
+        return 0
+    if near:
+        return near[-1]
+    return hosts[-1] if hosts and not has_port else 0
 
 
 def shown(value: object) -> str:
     """A value for a message: on one line, shortened."""
     try:
-        line = " ".join(repr(value).split())
+        value = without_secrets(value) if isinstance(value, str) else value
+        line = without_secrets(" ".join(repr(value).split()))
     except Exception:  # a foreign __repr__, or a number of too many digits
         return f"a {type(value).__name__}"
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
@@ -51,11 +89,15 @@ def shown(value: object) -> str:
 
 def shortened(name: str) -> str:
     """A name for a message: as it is, or quoted and shortened if it is long or has odd letters."""
+    name = without_secrets(name)
     return name if len(name) <= _NAME and name.isprintable() else shown(name)
 
 
 class ResiftError(Exception):
-    """The base class of all exceptions of resift."""
+    """The base class of all exceptions of resift. A message shows no secret of a URL."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_secrets(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __str__(self) -> str:
         """The message, on one line."""

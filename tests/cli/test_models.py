@@ -15,7 +15,13 @@ from convert.loopback_hub import LATER_COMMIT, serve
 from embedder_artifacts import make_embedder_artifact
 from resift import Reranker
 from resift.index.embedders.artifact import ArtifactEmbedder
-from resift.rerank.artifact import Agreement, ReferencePair, load_artifact, write_manifest
+from resift.rerank.artifact import (
+    CONVERTER_VERSION,
+    Agreement,
+    ReferencePair,
+    load_artifact,
+    write_manifest,
+)
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.known_models import KNOWN_MODELS
 from resift.rerank.stored_models import folder_size
@@ -29,7 +35,7 @@ COMMAND = RUN + PROGRAM
 def stored(tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stored model, in a store of its own."""
     monkeypatch.setenv("RESIFT_CACHE_DIR", str(tmp_path))
-    folder = tmp_path / "models" / "cross-encoder--ms-marco-MiniLM-L6-v2" / f"{COMMIT}-v1"
+    folder = tmp_path / "models" / "cross-encoder--ms-marco-MiniLM-L6-v2" / f"{COMMIT}-v{CONVERTER_VERSION}"
     shutil.copytree(joint_folder, folder)
     return folder
 
@@ -45,7 +51,7 @@ def test_models_lists_the_bundled_model_and_known_ones(resift: Resift) -> None:
 
 
 def test_models_lists_what_is_here_with_its_size(resift: Resift, stored: Path) -> None:
-    (stored.parent / f"{'f' * 40}-v1").mkdir()
+    (stored.parent / f"{'f' * 40}-v{CONVERTER_VERSION}").mkdir()
     out = resift("models").out
     assert "int8 to float32" in out
     rows = [line for line in out.splitlines() if "ms-marco-MiniLM-L6-v2" in line]
@@ -111,7 +117,7 @@ def test_remove_says_the_bytes(resift: Resift, stored: Path, tmp_path: Path) -> 
     with serve(make_repository(tmp_path / "repository"), "owner/name") as hub:
         environment = hub.environment(tmp_path)
         output(OPEN, "owner/name", environment=environment)
-        size = folder_size(tmp_path / "cache" / "models" / "owner--name" / f"{COMMIT}-v1")
+        size = folder_size(tmp_path / "cache" / "models" / "owner--name" / f"{COMMIT}-v{CONVERTER_VERSION}")
         out, err = output(COMMAND, "models", "remove", "owner/name", environment=environment)
         assert (out, err) == (f"owner/name: removed, {size:,} bytes are free again", "")
         assert not (tmp_path / "cache" / "models" / "owner--name").exists()

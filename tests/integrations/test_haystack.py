@@ -179,7 +179,7 @@ def test_a_model_is_loaded_by_warm_up_once_and_released_by_close(
         def close(self) -> None:
             opened.append("closed")
 
-    monkeypatch.setattr(lazy_ranker, "Reranker", Model)
+    monkeypatch.setattr(lazy_ranker, "open_ranker", Model)
     pipeline = Pipeline()
     pipeline.add_component("ranker", ResiftRanker("a-model"))
     assert opened == []

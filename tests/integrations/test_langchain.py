@@ -85,7 +85,7 @@ def test_documents_are_copied_with_id_type_text_and_metadata() -> None:
 
 
 def test_no_documents_need_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy_ranker, "Reranker", None)
+    monkeypatch.setattr(lazy_ranker, "open_ranker", None)
     assert ResiftReranker().compress_documents([], QUERY) == []
     assert asyncio.run(ResiftReranker().acompress_documents([], QUERY)) == []
 
@@ -224,7 +224,7 @@ def test_threads_open_the_default_model_once(monkeypatch: pytest.MonkeyPatch) ->
         opened.append(model)
         return Reversing()
 
-    monkeypatch.setattr(lazy_ranker, "Reranker", open_model)
+    monkeypatch.setattr(lazy_ranker, "open_ranker", open_model)
     reranker = ResiftReranker()
     assert opened == []
     copied = reranker.model_copy()
@@ -291,3 +291,11 @@ def test_without_langchain_the_error_names_the_extra() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "pip install 'resift[langchain]'" in run.stdout, run.stderr
+
+
+def test_documents_may_come_from_any_iterable(in_one_runtime: Reranker) -> None:
+    compressor = ResiftReranker(reranker=in_one_runtime, top_n=None)
+    documents = [Document("a text"), Document("another text")]
+    assert len(compressor.compress_documents(iter(documents), "a text")) == 2  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="documents: expected a list"):
+        compressor.compress_documents(None, "a text")  # type: ignore[arg-type]

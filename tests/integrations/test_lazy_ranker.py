@@ -35,7 +35,7 @@ class Model(Reversing):
 
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> type[Model]:
-    monkeypatch.setattr(lazy_ranker, "Reranker", Model)
+    monkeypatch.setattr(lazy_ranker, "open_ranker", Model)
     monkeypatch.setattr(Model, "opened", [], raising=False)
     Model.gate.set()
     return Model
@@ -87,7 +87,7 @@ def test_what_failed_is_opened_again(model: type[Model], monkeypatch: pytest.Mon
 
     ranker = LazyRanker("later")
     with monkeypatch.context() as patch, pytest.raises(ModelNotFound):
-        patch.setattr(lazy_ranker, "Reranker", fail)
+        patch.setattr(lazy_ranker, "open_ranker", fail)
         ranker.open()
     assert isinstance(ranker.open(), model)
 

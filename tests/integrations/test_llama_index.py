@@ -160,7 +160,7 @@ def test_a_deadline_keeps_the_order_and_says_so(joint: Reranker, events: Events)
 
 
 def test_no_nodes_need_no_model_and_no_query_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy_ranker, "Reranker", None)
+    monkeypatch.setattr(lazy_ranker, "open_ranker", None)
     assert ResiftRerank().postprocess_nodes([], query_str=QUERY) == []
     assert asyncio.run(ResiftRerank().apostprocess_nodes([], query_str=QUERY)) == []
     with pytest.raises(InputError, match="pass query_bundle or query_str"):

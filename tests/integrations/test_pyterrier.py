@@ -222,7 +222,7 @@ def test_duplicates_stay(reranker: ResiftReranker) -> None:
 
 
 def test_an_empty_frame_opens_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("resift.integrations.lazy_ranker.Reranker", None)
+    monkeypatch.setattr("resift.integrations.lazy_ranker.open_ranker", None)
     empty = ResiftReranker()
     frame = empty(results().iloc[:0])
     assert len(frame) == 0

@@ -175,9 +175,9 @@ def test_what_opens_too_slowly_goes_on_for_the_next_call_and_is_opened_once(
 def test_models_that_load_too_slowly_go_on_for_the_next_call(
     folder: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
-    import resift.rerank.reranker as loading
+    import resift.rerank.families.names as loading
 
-    monkeypatch.setattr(loading, "Reranker", gate.hold(lambda **_: Backwards()))
+    monkeypatch.setattr(loading, "open_ranker", gate.hold(lambda **_: Backwards()))
     index = Index(folder, settings=Settings(), embedder=HashingEmbedder())
     index.search("cat", rerank=False)
     for _ in range(3):

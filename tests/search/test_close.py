@@ -70,7 +70,7 @@ class Models:
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> Models:
     models = Models()
-    monkeypatch.setattr("resift.rerank.reranker.Reranker", models.load)
+    monkeypatch.setattr("resift.rerank.families.names.open_ranker", models.load)
     return models
 
 
@@ -146,7 +146,7 @@ def test_a_load_that_fails_after_the_close_leaves_nothing(
     def fail() -> None:
         raise MemoryError
 
-    monkeypatch.setattr("resift.rerank.reranker.Reranker", lambda **_: gate.hold(fail)())
+    monkeypatch.setattr("resift.rerank.families.names.open_ranker", lambda **_: gate.hold(fail)())
     index = index_at(uri)
     assert index.search("animal", budget_ms=30).receipt.partial
     wait_until(lambda: gate.calls)

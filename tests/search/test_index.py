@@ -376,7 +376,7 @@ def test_a_closed_index_closes_the_reranker_that_it_has_loaded_and_no_other(
             self.closed += 1
 
     given, loaded = Closable(), Closable()
-    monkeypatch.setattr("resift.rerank.reranker.Reranker", lambda **_: loaded)
+    monkeypatch.setattr("resift.rerank.families.names.open_ranker", lambda **_: loaded)
     index_at(tmp_path).sync(str(docs))
     for reranker in (given, None):
         with index_at(tmp_path, reranker=reranker) as index:

@@ -10,6 +10,7 @@ from resift.errors import InputError, shown
 from resift.extras import require
 from resift.integrations.activation import Activation, activated, model_activation
 from resift.integrations.pairs import Scores, number_or_nan, score_pairs
+from resift.rerank.candidates import iterate, refuse_collection
 from resift.rerank.options import checked_count
 from resift.rerank.reranker import Reranker
 from resift.settings import Settings
@@ -169,7 +170,8 @@ class CrossEncoder:
         `Reranker.rank`, and the errors too.
         """
         _refuse_options({**options, "apply_softmax": None})
-        documents, top_n = list(documents), checked_count("top_k", top_k)
+        refuse_collection(documents)
+        documents, top_n = list(iterate(documents)), checked_count("top_k", top_k)
         ranking = self.reranker.rank(query, documents, top_n, budget_ms=budget_ms, exact=exact)
         logits = np.array([number_or_nan(hit.logit) for hit in ranking], np.float32)
         scores = np.array([number_or_nan(hit.score) for hit in ranking], np.float32)

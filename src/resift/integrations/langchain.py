@@ -30,6 +30,7 @@ from resift.integrations.index_search import (
     search_arguments,
 )
 from resift.integrations.rerank_fields import RerankFields
+from resift.rerank.candidates import iterate
 from resift.search.options import Collapse, Mode
 from resift.types import Candidate, LongDocuments, Ranking
 
@@ -76,6 +77,7 @@ class ResiftReranker(RerankFields, BaseDocumentCompressor):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
     ) -> list[Document]:
         """The best `top_n` documents, best first. Raises as `rank` does."""
+        documents = list(iterate(documents))
         if not documents:
             return []
         ranking = self.rank(query, documents)
@@ -86,6 +88,7 @@ class ResiftReranker(RerankFields, BaseDocumentCompressor):
         self, documents: Sequence[Document], query: str, callbacks: Callbacks = None
     ) -> list[Document]:
         """`compress_documents` without blocking the event loop."""
+        documents = list(iterate(documents))
         if not documents:
             return []
         ranking = await self.arank(query, documents)

@@ -12,7 +12,7 @@ from typing import Any
 from resift.errors import InputError, shown
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
-from resift.retrievers.connections import GivenConnection, OpenedConnections
+from resift.retrievers.connections import SharedConnection
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.rows import by_mode, checked_columns, checked_name, checked_where, quoted
 from resift.retrievers.spec import SpecOptions
@@ -53,8 +53,8 @@ class DuckDbRetriever:
     is the negative of the distance; of both it is the reciprocal rank fusion of the two orders.
 
     With a path, the first call opens a connection for reading only; `close` closes it. Each call
-    has a cursor of the connection, opened or given, so that calls run side by side. A connection
-    that is given stays open.
+    has a cursor of the connection, opened or given, so that calls run side by side; `close` lets
+    them end. A connection that is given stays open. A forked child opens the path again.
     """
 
     def __init__(
@@ -116,17 +116,13 @@ class DuckDbRetriever:
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises ``duckdb.Error``, the errors of `embed`."""
         vector = None if self._embed is None else query_vector(self._embed, query)
-        with self._connections.use() as connection:
-            cursor = connection.cursor()
-        try:
+        with self._connections.use() as cursor:
             return by_mode(
                 self._mode,
                 k,
                 lambda count: self._lexical(cursor, query, count),
                 lambda count: self._dense(cursor, vector, count),
             )
-        finally:
-            cursor.close()
 
     def close(self) -> None:
         """Close the connection that this object has opened; a later call opens it again."""
@@ -209,18 +205,18 @@ def from_spec(target: str, options: SpecOptions) -> DuckDbRetriever:
     return DuckDbRetriever(database, table, metadata=metadata, embed=embed, **arguments)
 
 
-def _connections(database: Any) -> OpenedConnections[Any] | GivenConnection[Any]:
+def _connections(database: Any) -> SharedConnection:
     if isinstance(database, str | os.PathLike):
         path = os.fspath(database)
         in_memory = path == ":memory:"  # reads files of Parquet
         if not in_memory and not Path(path).is_file():
             raise InputError(f"{path}: no such file; expected a database of DuckDB")
-        return OpenedConnections(
+        return SharedConnection(
             lambda: duckdb.connect(path, read_only=not in_memory), lambda opened: opened.close()
         )
     if isinstance(database, type) or not hasattr(database, "cursor"):
         raise InputError(f"database={shown(database)}: expected a path or a connection of duckdb")
-    return GivenConnection(database)
+    return SharedConnection(lambda: database, lambda _: None)  # the caller closes it
 
 
 def _table(name: str) -> str:

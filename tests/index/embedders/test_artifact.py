@@ -78,7 +78,7 @@ def test_a_split_model_embeds_by_its_encoder() -> None:
 
 
 def test_a_cross_encoder_is_no_embedder(joint_folder: Path) -> None:
-    with pytest.raises(ArtifactError, match="a cross-encoder, which has no vector") as caught:
+    with pytest.raises(ArtifactError, match="a cross-encoder model, which has no vector") as caught:
         opened(joint_folder)
     assert "\n" not in str(caught.value)
 

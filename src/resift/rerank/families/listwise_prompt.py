@@ -28,11 +28,15 @@ _SPACES = re.compile(r"[^\S\n]+|\n\s*")
 # The patterns below read text without two spaces in a row.
 _ONE = r"\[? ?\"?\[? ?\d{1,6} ?\]?\"? ?\]?"
 _CHAIN = re.compile(rf"{_ONE}(?:\s?[>=]\s?{_ONE})+")
-_JSON_LIST = re.compile(r"\[\s?\"?\[?\d{1,6}\]?\"?(?:\s?,\s?\"?\[?\d{1,6}\]?\"?)*\s?\]")
+_ITEM = r"\"?\[?\d{1,6}\]?\"?"
+# Numbers between commas, with or without brackets around: with them the pattern would be quadratic.
+_ITEMS = re.compile(rf"(?:\[\s?)?{_ITEM}(?:\s?,\s?{_ITEM})*(?:\s?\])?")
 _BARE = re.compile(r"^ ?\d{1,6}(?: ?, ?\d{1,6})+ ?\.? ?$", re.M)
 _NUMBER = re.compile(r"\d{1,6}")
 _EXAMPLE_SIZE = 3
-_MAX_CHARACTERS = 200_000
+_MAX_CHARACTERS, _MAX_WITHOUT_THOUGHTS = 200_000, 50_000
+"""More of an answer is not read, from its end."""
+
 _LIST_SIZE = 2
 """A list names at least so many identifiers."""
 
@@ -101,19 +105,25 @@ def _numbers(content: str, count: int) -> list[int]:
     They are those of the list that names most, the last one of such lists. An answer without a list
     may name them anywhere, such as on a line each.
     """
-    text = _without_thoughts(content[-_MAX_CHARACTERS:])
+    text = _without_thoughts(content[-_MAX_CHARACTERS:])[-_MAX_WITHOUT_THOUGHTS:]
     text = _SPACES.sub(lambda match: "\n" if "\n" in match.group() else " ", text)
     scattered = [int(number) for number in _IDENTIFIER.findall(text)]
-    lists = [
-        [int(number) for number in _NUMBER.findall(match.group())]
-        for pattern in (_CHAIN, _JSON_LIST, _BARE)
-        for match in pattern.finditer(text)
-    ]
-    sizes = [len(set(numbers) & set(range(1, count + 1))) for numbers in lists]
+    parts = [match.group() for match in _CHAIN.finditer(text)]
+    parts += [_in_brackets(match.group()) for match in _ITEMS.finditer(text)]
+    parts += [match.group() for match in _BARE.finditer(text)]
+    lists = [[int(number) for number in _NUMBER.findall(part)] for part in parts]
+    known = set(range(1, count + 1))
+    sizes = [len(known.intersection(numbers)) for numbers in lists]
     most = max(sizes, default=0)
     if most < min(_LIST_SIZE, count):
         return scattered
     return [numbers for numbers, size in zip(lists, sizes, strict=True) if size == most][-1]
+
+
+def _in_brackets(text: str) -> str:
+    """The part of a text from its first opening to its last closing bracket."""
+    start, end = text.find("["), text.rfind("]")
+    return text[start : end + 1] if start >= 0 else ""
 
 
 def _without_thoughts(text: str) -> str:
