@@ -19,7 +19,8 @@ QUESTION = "Will you reimburse me if my parcel is broken?"
 FILES = {
     "hours.md": "# Opening hours\n\nYour parcel will be here until five, if we are open.",
     "price.md": "# Prices\n\nIf your parcel weighs less than five kilograms, it costs six euros.",
-    "damage.md": "# Complaints\n\nWe refund a damaged parcel in full, after you send us a photo of what was in the box.",
+    "damage.md": "# Complaints\n\nWe refund a damaged parcel in full, after you send us a photo of "
+    "what was in the box.",
     "jobs.md": "# Jobs\n\nWe are looking for drivers who like to work outdoors.",
 }
 

@@ -43,6 +43,7 @@ _NAME = 200  # characters of a name, which users copy; no hub id has more
 
 _URL = re.compile(r"(https?)?(:/{1,3})(\S*?)(?=:/|\s|\Z)", re.I)
 _DEPTH = re.compile(r"\d{1,6}(?=[+?&#'\",;:)…]|\Z)(?!:\d)")  # of a stage, in the name of a chain
+_HOST = re.compile(r"\[|[^:/?#@]*(?::\d*)?(?:[/?#@:]|\Z)")
 _QUERY = re.compile(r"\?[^\s'\"]+?(?=[:;,.)]{0,2}(?:[\s'\"]|\Z))")
 
 
@@ -51,11 +52,11 @@ def without_secrets(text: str) -> str:
     return _URL.sub(_without_secrets, text) if ":/" in text else text
 
 
-def _without_secrets(match: "re.Match[str]") -> str:
+def _without_secrets(match: re.Match[str]) -> str:
     scheme, slashes, rest = match[1] or "", match[2], match[3]
     end = _end_of_user(rest)
     if end and (scheme or ":" in rest[:end]):
-        rest = f"…{rest[end:]}"
+        rest = f"…@{rest[end:]}"
     return f"{scheme}{slashes}{_QUERY.sub('?…', rest) if scheme else rest}"
 
 
@@ -65,16 +66,14 @@ def _end_of_user(rest: str) -> int:
     A password may have a slash in it, which no URL should. An @ before a number may be a depth.
     """
     ends = [at.end() for at in re.finditer("@", rest)]
-    hosts = [end for end in ends if not _DEPTH.match(rest, end)] or ends[:1]
-    netloc = re.match(r"[^/?#]*", rest)
-    size = netloc.end() if netloc else 0
-    near = [end for end in hosts if end <= size]
-    has_port = re.match(r"[^:]*(?::\d*)?(?:[/?#@]|\Z)|\[", rest) is not None
-    if hosts and hosts == ends[:1] and _DEPTH.match(rest, hosts[0]) and has_port:
+    hosts = [end for end in ends if not _DEPTH.match(rest, end)]
+    netloc = len(re.split("[/?#]", rest, maxsplit=1)[0])
+    within = [end for end in hosts if end <= netloc]
+    if within:
+        return within[-1]
+    if _HOST.match(rest):
         return 0
-    if near:
-        return near[-1]
-    return hosts[-1] if hosts and not has_port else 0
+    return max([*hosts, *ends[:1]], default=0)
 
 
 def shown(value: object) -> str:

@@ -31,11 +31,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 COMMAND = RUN + PROGRAM
 
 
+STORED = f"{COMMIT}-v{CONVERTER_VERSION}"
+
+
 @pytest.fixture
 def stored(tmp_path: Path, joint_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A stored model, in a store of its own."""
     monkeypatch.setenv("RESIFT_CACHE_DIR", str(tmp_path))
-    folder = tmp_path / "models" / "cross-encoder--ms-marco-MiniLM-L6-v2" / f"{COMMIT}-v{CONVERTER_VERSION}"
+    folder = tmp_path / "models" / "cross-encoder--ms-marco-MiniLM-L6-v2" / STORED
     shutil.copytree(joint_folder, folder)
     return folder
 
@@ -117,7 +120,7 @@ def test_remove_says_the_bytes(resift: Resift, stored: Path, tmp_path: Path) -> 
     with serve(make_repository(tmp_path / "repository"), "owner/name") as hub:
         environment = hub.environment(tmp_path)
         output(OPEN, "owner/name", environment=environment)
-        size = folder_size(tmp_path / "cache" / "models" / "owner--name" / f"{COMMIT}-v{CONVERTER_VERSION}")
+        size = folder_size(tmp_path / "cache" / "models" / "owner--name" / STORED)
         out, err = output(COMMAND, "models", "remove", "owner/name", environment=environment)
         assert (out, err) == (f"owner/name: removed, {size:,} bytes are free again", "")
         assert not (tmp_path / "cache" / "models" / "owner--name").exists()

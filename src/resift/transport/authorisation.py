@@ -22,7 +22,8 @@ NONE = Authorisation()
 def basic(user: str) -> Authorisation:
     """The header for ``user:password``."""
     coded = base64.b64encode(user.encode()).decode()
-    return Authorisation(f"Basic {coded}", (coded, user, user.partition(":")[2]))
+    name, _, password = user.partition(":")
+    return Authorisation(f"Basic {coded}", (coded, user, password or name))
 
 
 def bearer(key: str, name: str) -> Authorisation:

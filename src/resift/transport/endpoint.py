@@ -4,10 +4,11 @@ Knows HTTP but nothing of vectors and scores. Errors are one line and contain no
 """
 
 import json
+import os
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,12 +27,20 @@ RETRIED = {408, 425, 429, 500, 502, 503, 504, 529}
 MOVED = dict.fromkeys((301, 302, 303, 307, 308), "name the URL that it is at now")
 FIRST_WAIT_S = 0.5
 MAX_REASON_CHARACTERS = 200
+LEAST_SECRET = 8
+"""Characters of a secret that is also hidden in answers; shorter ones may be any word there."""
+
+MAX_WAIT_S = 1e6
+"""Longer waits that a server asks for are this."""
+
 # 32 vectors of 4,096 numbers are 3 MB as JSON.
 MAX_RESPONSE_BYTES = 64 << 20
 # Statuses of a wrong request: too long, too large, unreadable.
 REFUSALS = {400, 413, 422}
 KEY_STATUSES = {401, 403}
 
+MakeBody = Callable[[], Any]
+_Make = Callable[[], bytes | None]
 Cause = Literal["unreachable", "late", "broken", "busy", "key", "refused", "status", "not_json"]
 """Why there is no answer.
 
@@ -101,15 +110,22 @@ class Endpoint:
         max_requests: int | None = None,
     ) -> None:
         self.url = url
-        self._secrets = [secret for secret in authorisation.secrets if secret]
+        secrets = {secret for secret in authorisation.secrets if secret}
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may contain another
         self._headers = {"Content-Type": "application/json", "User-Agent": "resift"}
         if authorisation.header:
             self._headers["Authorization"] = authorisation.header
         self._wording = wording
         parts = urlsplit(url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._free = None if max_requests is None else threading.Semaphore(max_requests)
+        self._max_requests = max_requests
+        self._reset()
         self._pool = Pool(url, use_proxies=not is_loopback(str(parts.hostname)), ca_file=ca_file)
+
+    def _reset(self) -> None:
+        limit = self._max_requests
+        self._pid = os.getpid()
+        self._free = None if limit is None else threading.Semaphore(limit)
 
     def __repr__(self) -> str:
         return f"<Endpoint {self.url}>"
@@ -118,24 +134,25 @@ class Endpoint:
         """Close the connections that no request uses; later requests open others."""
         self._pool.close()
 
-    def post(self, body: Any, limits: RetryLimits, until: float | None = None) -> Any:
-        """Send `body` as JSON and return the JSON of the response.
+    def post(self, body: Any | MakeBody, limits: RetryLimits, until: float | None = None) -> Any:
+        """Send `body` as JSON and return the JSON of the response, without secrets.
 
-        All tries together end at `until`, on the clock of ``time.monotonic``. Raise `EndpointError`
+        A function makes the body for each try anew. All tries together end at `until`, on the clock of ``time.monotonic``. Raise `EndpointError`
         if all fail.
         """
-        return self._repeat("POST", encoded(body), limits, until)
+        if callable(body):
+            return self._repeat("POST", lambda: encoded(body()), limits, until)
+        data = encoded(body)
+        return self._repeat("POST", lambda: data, limits, until)
 
     def get(self, limits: RetryLimits, until: float | None = None) -> Any:
         """Return the JSON of the URL; as `post`."""
-        return self._repeat("GET", None, limits, until)
+        return self._repeat("GET", lambda: None, limits, until)
 
-    def _repeat(
-        self, method: str, data: bytes | None, limits: RetryLimits, until: float | None
-    ) -> Any:
+    def _repeat(self, method: str, make: _Make, limits: RetryLimits, until: float | None) -> Any:
         for tried in count(1):
             try:
-                return self._send_once(method, data, limits.timeout_s, until)
+                return self._send_once(method, make, limits.timeout_s, until)
             except _Retryable as problem:
                 wait_s = problem.wait_s
                 if wait_s is None:
@@ -149,18 +166,19 @@ class Endpoint:
                     raise self._error(message, problem.cause, problem.wait_s) from problem
             time.sleep(wait_s)
 
-    def _send_once(
-        self, method: str, data: bytes | None, timeout_s: float, until: float | None
-    ) -> Any:
+    def _send_once(self, method: str, make: _Make, timeout_s: float, until: float | None) -> Any:
         until = min(time.monotonic() + timeout_s, until if until is not None else float("inf"))
-        if self._free is None:
-            return self._send(method, data, timeout_s, until)
-        if not self._free.acquire(timeout=max(until - time.monotonic(), 0)):
+        if self._pid != os.getpid():  # a forked child has none of its parent's requests
+            self._reset()
+        free = self._free
+        if free is None:
+            return self._send(method, make(), timeout_s, until)
+        if not free.acquire(timeout=max(until - time.monotonic(), 0)):
             raise _Retryable("no request could be sent, too many wait", "late")
         try:
-            return self._send(method, data, timeout_s, until)
+            return self._send(method, make(), timeout_s, until)
         finally:
-            self._free.release()
+            free.release()
 
     def _send(self, method: str, data: bytes | None, timeout_s: float, until: float) -> Any:
         within_s = max(min(timeout_s, until - time.monotonic()), 0)
@@ -175,20 +193,28 @@ class Endpoint:
         except (OSError, HTTPException, UnicodeError) as error:  # the last for a host name
             is_broken = isinstance(error, ConnectionError | HTTPException)
             if is_broken and not isinstance(error, ConnectionRefusedError):
-                raise _Retryable("the connection broke", "broken") from error
+                raise _Retryable("the connection broke", "broken") from self.cause_of(error)
             message = f"cannot be reached ({error}); check the URL"
-            raise self._error(message, "unreachable") from error
+            raise self._error(message, "unreachable") from self.cause_of(error)
         if not 200 <= response.status < 300:
             raise self._refusal(response)
         try:
-            return json.loads(response.body)
+            return self._answer(response.body)
         except (ValueError, RecursionError) as error:
             message = f"its answer is not JSON; is it {self._wording.server}?"
             raise self._error(message, "not_json") from error
 
+    def _answer(self, body: bytes) -> Any:
+        """The JSON of a body; secrets in its texts are hidden, since a server may echo them."""
+        answer = json.loads(body)
+        secrets = [secret for secret in self._secrets if len(secret) >= LEAST_SECRET]
+        is_clean = b"\\" not in body and not any(secret.encode() in body for secret in secrets)
+        return answer if is_clean or not secrets else _hidden(answer, secrets)
+
     def _refusal(self, response: Response) -> Exception:
-        status = f"{response.status} {response.reason}".strip()
-        message = self._without_secrets(_message(response.body))[:MAX_REASON_CHARACTERS]
+        phrase = self.without_secrets(response.reason)[:MAX_REASON_CHARACTERS]
+        status = f"{response.status} {phrase}".strip()
+        message = self.without_secrets(_message(response.body))[:MAX_REASON_CHARACTERS]
         reason = f"{status} ({message})" if message else status
         if response.status in RETRIED:
             return _Retryable(reason, "busy", _retry_after(response.headers.get("Retry-After")))
@@ -199,12 +225,33 @@ class Endpoint:
         return self._error(f"{reason}; {advice}" if advice else reason, cause)
 
     def _error(self, problem: str, cause: Cause, wait_s: float | None = None) -> EndpointError:
-        return EndpointError(f"{self.url}: {self._without_secrets(problem)}", cause, wait_s)
+        return EndpointError(f"{self.url}: {self.without_secrets(problem)}", cause, wait_s)
 
-    def _without_secrets(self, message: str) -> str:
-        for secret in self._secrets:
-            message = message.replace(secret, "…")
-        return message
+    def without_secrets(self, message: str) -> str:
+        """A message in which the secrets of the requests are hidden."""
+        return _masked(message, self._secrets)
+
+    def cause_of(self, error: Exception) -> Exception | None:
+        """The error as the cause of another one; None if its message has a secret."""
+        texts = (str(error), repr(error))
+        return error if all(self.without_secrets(text) == text for text in texts) else None
+
+
+def _masked(text: str, secrets: Sequence[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text
+
+
+def _hidden(value: Any, secrets: Sequence[str]) -> Any:
+    """JSON without the secrets in its texts and names."""
+    if isinstance(value, str):
+        return _masked(value, secrets)
+    if isinstance(value, list):
+        return [_hidden(item, secrets) for item in value]
+    if isinstance(value, dict):
+        return {_masked(name, secrets): _hidden(item, secrets) for name, item in value.items()}
+    return value
 
 
 def encoded(body: Any) -> bytes:
@@ -236,7 +283,8 @@ def _retry_after(value: str | None) -> float | None:
         return None
     try:
         if value.strip().isdecimal():
-            return float(value)
-        return max((parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds(), 0.0)
-    except (TypeError, ValueError):
+            return min(float(value), MAX_WAIT_S)
+        wait_s = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        return min(max(wait_s, 0.0), MAX_WAIT_S)
+    except (TypeError, ValueError, OverflowError):
         return None
