@@ -43,7 +43,7 @@ _NAME = 200  # characters of a name, which users copy; no hub id has more
 
 _URL = re.compile(r"(https?)?(:/{1,3})(\S*?)(?=:/|\s|\Z)", re.I)
 _DEPTH = re.compile(r"\d{1,6}(?=[+?&#'\",;:)…]|\Z)(?!:\d)")  # of a stage, in the name of a chain
-_HOST = re.compile(r"\[|[^:/?#@]*(?::\d*)?(?:[/?#@:]|\Z)")
+_HOST = re.compile(r"\[|[^:/?#@]*(?::\d+:?|:)?(?:[/?#@]|\Z)")
 _QUERY = re.compile(r"\?[^\s'\"]+?(?=[:;,.)]{0,2}(?:[\s'\"]|\Z))")
 
 

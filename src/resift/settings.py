@@ -4,7 +4,7 @@
 
     runtime = "openvino"            # RESIFT_RUNTIME: openvino or onnxruntime
     threads = 2                     # RESIFT_THREADS: 0 is all cores this process may use
-    model = "/models/mine"          # RESIFT_MODEL: folder or hub id instead of the bundled model
+    model = "/models/mine"          # RESIFT_MODEL: a name of `open_ranker` instead of bundled
     calibration = "/models/mine.json"  # RESIFT_CALIBRATION: by resift calibrate, for this model
     max_memory_mb = 512             # RESIFT_MAX_MEMORY_MB: for running, beyond the loaded model
     cache_mb = 64                   # RESIFT_CACHE_MB: for scores of earlier pairs; 0 is none
@@ -123,7 +123,7 @@ class Settings:
 
     runtime: str | None = None
     threads: int = 0
-    model: str | None = None
+    model: str | None = field(default=None, repr=False)  # a URL may name a password
     calibration: str | None = None
     max_memory_mb: int = 512
     cache_mb: int = 0
@@ -188,8 +188,10 @@ class Settings:
 
     def without_secrets(self) -> "Settings":
         """The settings of models alone: without stores, keys and the embedder, for a pickle."""
+        is_url = "://" in (self.model or "")
         return replace(
             self,
+            model=None if is_url else self.model,
             storage=StorageSettings(),
             embedder=None,
             embedder_key=None,
@@ -278,6 +280,11 @@ def _path(name: str, value: Any) -> str | None:
     return None if path is None else os.fspath(expand_home(path))
 
 
+def _model(name: str, value: Any) -> str | None:
+    """A path, or a name with a URL, which stays as it is."""
+    return value if isinstance(value, str) and "://" in value else _path(name, value)
+
+
 def _count(lowest: int, meaning: str = "") -> Callable[[str, Any], int]:
     """A check for whole numbers, also as text."""
 
@@ -302,7 +309,7 @@ def _count(lowest: int, meaning: str = "") -> Callable[[str, Any], int]:
 _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "runtime": _runtime,
     "threads": _count(0, "0 for all cores"),
-    "model": _path,
+    "model": _model,
     "calibration": _path,
     "max_memory_mb": _count(MIN_MEMORY_MB),
     "cache_mb": _count(0, "0 for none"),

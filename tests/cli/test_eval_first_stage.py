@@ -134,3 +134,82 @@ def test_a_chain_with_a_part_that_fails_ends_the_evaluation(desk: Desk) -> None:
     done = desk.eval("--first-stage", "stages_of_eval:search", "--model", name)
     assert (done.code, done.out) == (1, "")
     assert "error: resift-minilm-l6 > tei" in done.err and "cannot be reached" in done.err
+
+
+@pytest.mark.parametrize("name", ["strings", "no_ids", "null_ids", "later", "astrings", "nothing"])
+def test_documents_without_an_id_are_refused(desk: Desk, tmp_path: Path, name: str) -> None:
+    """Their positions are not taken for ids, which judgments may have too."""
+    (tmp_path / "without_ids.py").write_text(WITHOUT_IDS.format(texts=DOCUMENTS))
+    (desk.collection / "qrels.tsv").write_text("q1\t0\t2\nq2\t1\t1\n")
+    done = desk.eval("--first-stage", f"without_ids.py:{name}")
+    assert (done.code, done.out) == (1, "") and "query q1: document" in done.error
+    assert "has no id" in done.error
+
+
+WITHOUT_IDS = """
+TEXTS = {texts!r}
+def strings(query, k):
+    return list(TEXTS.values())[:k]
+async def astrings(query, k):
+    return (text for text in TEXTS.values())
+def no_ids(query, k):
+    return ({{"text": text}} for text in TEXTS.values())
+def null_ids(query, k):
+    return tuple({{"id": None, "text": text}} for text in TEXTS.values())
+def later(query, k):
+    return [{{"id": "d1", "text": "a"}}, "b"]
+def nothing(query, k):
+    return [{{"id": "d1", "text": "a"}}, None]
+"""
+
+
+def test_ids_that_no_judgment_has_are_told(desk: Desk) -> None:
+    (desk.collection / "qrels.tsv").write_text("q1\tx2\t2\nq2\tx4\t1\n")
+    done = desk.eval("--first-stage", "stages_of_eval:search")
+    assert done.code == 0
+    assert "no id that the first stage returned is in the judgments of any query" in done.err
+    assert "its first is 'd" in done.err
+    (desk.collection / "qrels.tsv").write_text("q1\td2\t2\nq2\tx4\t1\n")
+    assert "no id that" not in desk.eval("--first-stage", "stages_of_eval:search").err
+
+
+ENDS = """
+import asyncio, sys
+def search(query, k):
+    sys.exit(0)
+async def asearch(query, k):
+    raise SystemExit(0)
+def cancelled(query, k):
+    raise asyncio.CancelledError
+def make():
+    sys.exit(0)
+def generates(query, k):
+    yield {"id": "d1", "text": "a"}
+    sys.exit(0)
+class Closes:
+    def __call__(self, query, k):
+        return [{"id": "d1", "text": "a"}]
+    def close(self):
+        sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize("name", ["search", "asearch", "cancelled", "make", "generates"])
+def test_a_first_stage_that_ends_the_process_is_an_error(
+    desk: Desk, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "ends.py").write_text(ENDS)
+    error = desk.eval("--first-stage", f"ends.py:{name}").error
+    assert ("CancelledError" if name == "cancelled" else "SystemExit: 0") in error
+
+
+def test_one_that_ends_the_process_when_it_is_closed(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "ends.py").write_text(ENDS)
+    done = desk.eval("--first-stage", "ends.py:Closes")
+    assert done.code == 1 and "nDCG@10" in done.out
+    assert "Closes: cannot be closed: SystemExit: 0" in done.err
+
+
+def test_a_module_that_ends_the_process_is_an_error(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("raise SystemExit(0)")
+    assert "SystemExit" in desk.eval("--first-stage", "script.py:search").error

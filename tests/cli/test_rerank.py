@@ -10,6 +10,7 @@ from cli.command import Resift, process
 from resift import Reranker
 from resift.cli.rerank import read_candidates
 from resift.settings import Settings
+from transport.peer import serving
 
 QUERY = "what stops an object from being deleted"
 LINES = [
@@ -337,3 +338,14 @@ def test_a_name_with_colons_is_shown_as_it_is(resift: Resift, tmp_path: Path) ->
     done = resift("rerank", "--query", "a", "--model", "a:smile:b", file)
     assert (done.code, done.out) == (1, "")
     assert "a:smile:b: no such model folder" in done.err
+
+
+def test_the_settings_may_name_a_service(
+    resift: Resift, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = [{"index": number, "score": number} for number in range(3)]
+    with serving(lambda request: request.send(200, scores)) as peer:
+        monkeypatch.setenv("RESIFT_MODEL", f"tei:{peer.url}")
+        done = resift("rerank", "-q", QUERY, plain, "--jsonl")
+        assert done.code == 0 and [row["index"] for row in done.rows] == [2, 1, 0]
+        assert any(request.path == "/rerank" for request in peer.requests)

@@ -181,3 +181,14 @@ def test_queries_from_the_cache_are_named() -> None:
     system = cast(SecondStage, SimpleNamespace(orders=recalled))
     second.rerank(system, ("q1", "text", 0), FirstStageCandidates(CANDIDATES[:1]), [10])
     assert second.from_cache == ["q1"] and second.cost(10, 1)[0] is None
+
+
+def test_a_label_has_no_secret_of_a_url_and_keeps_its_options() -> None:
+    name = "bundled@100+tei:http://u:S3cret@host@20"
+    system = parse_system(f"{name}?exact=false")
+    assert system.label == "bundled@100+tei:http://…@host@20?exact=false"
+    assert system.model == name and "S3cret" not in SystemOptions(name, name).label
+    for text in (f"{name}?depth=3", "tei:http://host?key=S3cret"):
+        with pytest.raises(InputError, match="is not an option") as raised:
+            parse_system(text)
+        assert "S3cret" not in str(raised.value)

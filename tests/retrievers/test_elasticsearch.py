@@ -121,7 +121,8 @@ def test_nested_text_and_an_id_field(client: Elasticsearch, peer: SearchEnginePe
 def test_only_the_fields_that_are_needed_travel(
     client: Elasticsearch, peer: SearchEnginePeer
 ) -> None:
-    retriever(client, metadata=["lang"], id="key")(QUERY, 10)
+    with pytest.raises(InputError, match="id='key': none of the 3 documents"):
+        retriever(client, metadata=["lang"], id="key")(QUERY, 10)
     retriever(client)(QUERY, 10)
     limited, everything = peer.searches()
     assert limited["_source"] == {"includes": ["body", "title", "key", "lang"]}
@@ -382,3 +383,58 @@ def test_two_stages_with_a_slow_server(peer: SearchEnginePeer) -> None:
     assert [hit.id for hit in quick][:2] == ["heat", "boiler"] and not quick.receipt.partial
     assert len(late) == 0 and late.receipt.partial
     assert late.receipt.reason == "time was up before the first stage answered"
+
+
+def test_a_misspelt_field_is_told_until_a_document_has_it(
+    client: Elasticsearch, peer: SearchEnginePeer
+) -> None:
+    for mode in ("lexical", "hybrid"):
+        stage = retriever(client, text="bodi", search_fields=["body"], embed=embed, mode=mode)
+        with pytest.raises(
+            InputError, match=r"text='bodi': none of the . documents .* author, body"
+        ):
+            stage(QUERY, 2)
+    with pytest.raises(InputError, match="id='key': none"):
+        retriever(client, id="key")(QUERY, 2)
+    stage = retriever(client)
+    stage(QUERY, 3)
+    peer.indexes["docs"] = {"x": {"title": "heat"}}
+    assert [hit.text for hit in stage(QUERY, 3)] == [None]
+
+
+WHOLE: dict[str, Any] = {"timed_out": False, "_shards": {"failed": 0}, "hits": {"hits": []}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"responses": None}, {}, {"responses": []}, {"responses": [WHOLE]}, {"responses": [WHOLE] * 3},
+     {"responses": [WHOLE, None]}, {"responses": [WHOLE, {}]},
+     {"responses": [WHOLE, {"hits": None}]}, {"responses": [WHOLE, {"hits": {"hits": [None]}}]},
+     {"responses": [WHOLE, {"hits": {"hits": [{"_source": {}}]}}]}],
+)  # fmt: skip
+def test_responses_that_do_not_fit_the_searches(
+    client: Elasticsearch, peer: SearchEnginePeer, body: Any
+) -> None:
+    peer.fault = lambda request: _json(body)
+    with pytest.raises(StoreError, match=r"Elasticsearch: .*expected|Elasticsearch: a response"):
+        retriever(client, embed=embed)(QUERY, 3)
+
+
+@pytest.mark.parametrize("body", [{}, {"hits": None}, {"hits": {"hits": None}}])
+def test_a_response_without_hits(client: Elasticsearch, peer: SearchEnginePeer, body: Any) -> None:
+    peer.fault = lambda request: _json(body)
+    with pytest.raises(StoreError, match="expected a response with hits"):
+        retriever(client)(QUERY, 3)
+
+
+def test_a_question_with_a_lone_surrogate(client: Elasticsearch) -> None:
+    asked = []
+
+    def embeds(query: str) -> list[float]:
+        asked.append(query)
+        return [1.0, 0.0]
+
+    stage = retriever(client, embed=embeds)
+    assert ids(stage("house \ud800", 1)) == ["heat"]
+    assert ids(asyncio.run(stage.aretrieve("house \ud800", 1))) == ["heat"]
+    assert asked == ["house \ufffd"] * 2

@@ -190,3 +190,18 @@ def test_arguments(table: Any) -> None:
         retriever(table, mode="dense")
     with pytest.raises(InputError, match="expected a list of names, got a string"):
         retriever(table, metadata="lang")
+
+
+def test_a_question_with_a_lone_surrogate(table: Any) -> None:
+    asked = []
+
+    def embeds(query: str) -> list[float]:
+        asked.append(query)
+        return [0.0, 1.0]
+
+    for stage in (
+        retriever(table),
+        retriever(table, embed=embeds, search_fields=["body", "title"]),
+    ):
+        assert ids(stage("moon \ud800", 1)) == ["tides"]
+    assert asked == ["moon \ufffd"]

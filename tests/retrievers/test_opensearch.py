@@ -15,7 +15,7 @@ pytest.importorskip("opensearchpy")
 from opensearchpy import AsyncOpenSearch, ConnectionTimeout, OpenSearch
 from opensearchpy.exceptions import NotFoundError, RequestError, TransportError
 
-from resift.errors import InputError
+from resift.errors import InputError, StoreError
 from resift.retrievers.names import open_retriever
 from resift.retrievers.opensearch import OpenSearchRetriever
 from retrievers.search_engine_peer import Refused, SearchEnginePeer
@@ -133,3 +133,13 @@ def test_by_name(peer: SearchEnginePeer) -> None:
     assert isinstance(opened, OpenSearchRetriever)
     assert ids(opened(QUERY, 5)) == ["heat", "boiler"]
     opened.close()
+
+
+def test_the_responses_of_both_searches_are_expected(client: OpenSearch) -> None:
+    stage = retriever(client, embed=lambda query: [1.0, 0.0])
+    lists: list[Any] = [None, [], [{}], [{}] * 3]
+    for parts in lists:
+        body = {"responses": parts}
+        stage._client = type("Client", (), {"msearch": lambda *_, body=body, **__: body})()
+        with pytest.raises(StoreError, match=r"OpenSearch: .* responses for 2 searches"):
+            stage("heat", 3)

@@ -89,3 +89,53 @@ def test_a_vector_of_another_length_is_told() -> None:
     retrieve = PandasRetriever(make_frame(), vector="v", embed=lambda query: [1, 2, 3])
     with pytest.raises(InputError, match="3 numbers"):
         retrieve("bucket", 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "id_", "title"),
+    [({"id": "text"}, "A bucket has an owner.", ""), 
+     ({"title": "text"}, "a", "A bucket has an owner."),
+     ({"id": "lang", "title": "lang"}, "en", "en"), ({"vector": "text"}, "a", ""),
+     ({"id": "v", "vector": "v", "embed": lambda query: [1, 0], "mode": "lexical"}, "[1, 0]", "")],
+)  # fmt: skip
+def test_a_column_may_be_named_twice(columns: Any, id_: str, title: str) -> None:
+    (first,) = PandasRetriever(make_frame(), **columns)("bucket", 1)
+    assert (first.id, first.title, first.text) == (id_, title, "A bucket has an owner.")
+    assert not set(first.metadata) & {"text", *(str(name) for name in columns.values())}
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [["a", "b"], [[1], [0]], [1, float("nan")], [float("inf"), 0], [1, None], {1: 2, 3: 4}],
+)
+def test_vectors_that_are_none_are_told(vector: Any) -> None:
+    frame = make_frame()
+    frame.at["b", "v"] = vector
+    with pytest.raises(InputError, match="expected a list of finite numbers"):
+        PandasRetriever(frame, vector="v", embed=lambda query: [1, 0])
+
+
+def test_scores_are_finite_for_vectors_of_any_size() -> None:
+    frame = make_frame()
+    frame.at["a", "v"] = [1e200, 1e200]
+    frame.at["b", "v"] = [1e-200, 0]
+    retrieve = PandasRetriever(frame, vector="v", embed=lambda query: [1e38, 1e38], mode="dense")
+    scores = {hit.id: hit.score for hit in retrieve("q", 9)}
+    assert scores == pytest.approx({"a": 1.0, "d": 1.0, "b": 0.7071}, abs=1e-4)
+    for value in ([1e200, 0], [10**400, 0], ["1", "0"], {1: 0, 2: 0}, {1, 2}, [True, False]):
+        broken = PandasRetriever(frame, vector="v", embed=lambda query, value=value: value)
+        with pytest.raises(InputError, match=r"embed: returned"):
+            broken("bucket", 1)
+    tiny = PandasRetriever(frame, vector="v", embed=lambda query: [1e-60, 0], mode="dense")
+    assert tiny("q", 3) == []  # zero with 32 bits
+
+
+def test_lists_in_cells_are_copies() -> None:
+    frame = make_frame().assign(tags=[[["x"]], {"k": [1]}, None, ({"y"},)])
+    retrieve = PandasRetriever(frame)
+    (first,) = retrieve("bucket", 1)
+    assert first.metadata["tags"] == [["x"]] and first.metadata["v"] == [1, 0]
+    first.metadata["tags"][0].append("mine")
+    frame.at["a", "tags"][0].append("later")
+    assert frame.at["a", "tags"] == [["x", "later"]]
+    assert retrieve("bucket", 1)[0].metadata["tags"] == [["x"]]

@@ -235,3 +235,25 @@ def test_a_name_opens_it_and_secrets_are_not_told(server: str) -> None:
 def test_invalid_arguments_are_told(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         retriever("dbname=x", **arguments)
+
+
+def test_a_question_with_a_lone_surrogate(lexical: PostgresRetriever, server: str) -> None:
+    assert ids(lexical("object \ud800", 1)) == ["d2"]
+    web = retriever(server, websearch=True)
+    assert ids(web("object", 1)) == ["d2"] and web("object \ud800q", 1) == []
+    web.close()
+
+
+def test_calls_end_while_the_connections_are_closed(lexical: PostgresRetriever) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        calls = [threads.submit(lexical, "object", 1) for _ in range(40)]
+        while not all(call.done() for call in calls):
+            lexical.close()
+        assert [ids(call.result()) for call in calls] == [["d2"]] * 40
+
+
+def test_a_null_is_no_id(server: str) -> None:
+    """Several rows with a null would be one document."""
+    retrieve = retriever(server, id="the title")
+    assert ids(retrieve("functions or code", 1)) == ["Functions run code when an event comes in."]
+    retrieve.close()

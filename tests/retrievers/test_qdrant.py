@@ -272,7 +272,9 @@ def test_requests_over_http(server: RecordingPeer) -> None:
 
 def test_inference_by_the_server(server: RecordingPeer) -> None:
     client = QdrantClient(server.url, check_compatibility=False, cloud_inference=True)
-    stage = retriever(client, embed=lambda query: models.Document(text=query, model="e5"))
+    stage = retriever(
+        client, text="text", embed=lambda query: models.Document(text=query, model="e5")
+    )
     assert ids(stage("heat pump", 1)) == ["3"]
     request = json.loads(server.seen[-1].body)
     assert request["query"] == {"nearest": {"text": "heat pump", "model": "e5"}}
@@ -323,9 +325,35 @@ def test_arguments(client: Any) -> None:
         lexical(client, text_index="body")
     with pytest.raises(InputError, match="mode 'lexical' needs sparse_embed and sparse_vector"):
         retriever(client, mode="lexical")
-    with pytest.raises(InputError, match="fusion 'mean': expected rrf or dbsf"):
+    with pytest.raises(InputError, match="fusion='mean': expected rrf, dbsf"):
         retriever(client, fusion="mean")
     with pytest.raises(InputError, match=r"sparse_embed: returned \[1\]"):
         lexical(client, sparse_embed=lambda query: [1])("moon", 1)
     with pytest.raises(InputError, match="embed: returned"):
         retriever(client, embed=lambda query: [[1.0], [None]])("moon", 1)
+
+
+def test_a_misspelt_field_is_told(client: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"text='bodi': none of the 2 documents .* author, body, key"
+    ):
+        retriever(client, text="bodi")("heat pump", 2)
+    with pytest.raises(InputError, match="id='keys': none of the 2 documents"):
+        retriever(client, id="keys")("heat pump", 2)
+    stage = retriever(client)
+    assert len(stage("heat pump", 4)) == 4
+    assert stage._named._unseen == {}  # one of them has no text; the name is known
+
+
+def test_weights_that_are_not_finite_are_told(client: Any) -> None:
+    for weights in ({1: float("nan")}, {1: float("inf")}, {1: 10**400}):
+        with pytest.raises(InputError, match="sparse_embed: returned"):
+            lexical(client, sparse_embed=lambda query, weights=weights: weights)("moon", 1)
+
+
+def test_a_question_with_a_lone_surrogate(server: RecordingPeer) -> None:
+    client = QdrantClient(server.url, check_compatibility=False)
+    stage = retriever(client, text="text", embed=None, text_index="text", vector=None)
+    assert ids(stage("heat \udc00", 1)) == ["3"]
+    assert json.loads(server.seen[-1].body)["query"] == {"text": "heat \ufffd"}
+    client.close()

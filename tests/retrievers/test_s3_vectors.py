@@ -213,3 +213,16 @@ def test_arguments(client: Any) -> None:
         retriever(client, mode="hybrid")
     with pytest.raises(InputError, match="expected s3-vectors:BUCKET/INDEX"):
         open_retriever("s3-vectors:bucket")
+
+
+def test_a_misspelt_field_is_told_until_a_document_has_it(client: Any, peer: S3VectorsPeer) -> None:
+    with pytest.raises(InputError, match=r"text='bodi': none of the 3 documents .* body, lang"):
+        retriever(client, text="bodi")("heat", 3)
+    stage = retriever(client)
+    stage("heat", 3)
+    peer.vectors = {"bare": ([1.0, 0.0], {})}
+    assert [hit.text for hit in stage("heat", 3)] == [None]
+
+
+def test_a_question_with_a_lone_surrogate(client: Any) -> None:
+    assert ids(retriever(client)("heat\udfff", 1)) == ["tides"]

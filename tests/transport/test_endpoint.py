@@ -1,5 +1,6 @@
 """Errors that may pass are retried within the time of a call; others are one line without a key."""
 
+import os
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,9 @@ import pytest
 
 from index.embedders.embedding_server import Answer, Request, serve
 from resift.transport import endpoint
-from resift.transport.authorisation import Authorisation
+from resift.transport.authorisation import Authorisation, basic, bearer
 from resift.transport.endpoint import Endpoint, EndpointError, RetryLimits, Wording
+from transport.peer import serving
 
 FEW = RetryLimits(timeout_s=5, tries=3, max_wait_s=0.1)
 HASTY = RetryLimits(timeout_s=0.3, tries=1, max_wait_s=0.1)
@@ -177,3 +179,44 @@ def test_an_invalid_host_is_an_error_at_once(host: str, waits: list[float]) -> N
     with pytest.raises(EndpointError, match="cannot be reached"):
         posted(f"http://{host}", FEW)
     assert waits == []
+
+
+@pytest.mark.parametrize("user", [f"{KEY}:", KEY, f"me:{KEY}"])
+def test_a_token_as_user_or_password_is_hidden(user: str) -> None:
+    with serve(status(400, f"no {KEY} here".encode())) as server:
+        url = server.spec.partition("#")[0]
+        with pytest.raises(EndpointError, match="no … here"):
+            Endpoint(url, basic(user)).post(BODY, HASTY)
+
+
+def test_a_secret_in_an_answer_is_hidden_and_a_short_one_is_any_word() -> None:
+    echo = {"a": [KEY, {f"for {KEY}": 1}], "data": "me"}
+    with serve(status(200, echo), status(200, echo)) as server:
+        url = server.spec.partition("#")[0]
+        hidden = {"a": ["…", {"for …": 1}], "data": "me"}
+        assert Endpoint(url, bearer(KEY, "key")).post(BODY, HASTY) == hidden
+        assert Endpoint(url, bearer("me", "key")).post(BODY, HASTY) == echo
+
+
+def test_a_body_may_be_made_for_each_try(waits: list[float]) -> None:
+    numbers = iter(range(9))
+    with serve(status(503), status(503)) as server:
+        url = server.spec.partition("#")[0]
+        Endpoint(url).post(lambda: {"input": [f"text {next(numbers)}"]}, FEW)
+    bodies = [request.body["input"] for request in server.requests]
+    assert bodies == [["text 0"], ["text 1"], ["text 2"]]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_a_forked_child_does_not_wait_for_requests_of_its_parent() -> None:
+    with serving(lambda request: request.send(200, {})) as peer:
+        shared = Endpoint(peer.url, max_requests=1)
+        assert shared._free is not None and shared._free.acquire()  # as a request does
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if shared.post(BODY, HASTY) == {} else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from resift.errors import DatasetError, InputError
+from resift.errors import DatasetError, InputError, shown
 from resift.evaluation.advice import Trials, advise, verdict
 from resift.evaluation.collection import Task
 from resift.evaluation.first_stage import FirstStage, FirstStageResults, FromIndex
@@ -316,7 +316,14 @@ def _warnings(
             "measured by document id there, descending, as trec_eval does",
         ),
     )
-    return [
+    foreign = []
+    if task.qrels and not first.has_a_judged_id(task.qrels.values()):
+        example = next(ranked[0] for ranked in first.ranked.values() if ranked)
+        foreign = [
+            "no id that the first stage returned is in the judgments of any query, so that nothing "
+            f"is measured; its first is {shown(example)}: is it of the column that they name (id=)?"
+        ]
+    return foreign + [
         f"{len(set(ids))} of {len(task.queries)} queries {problem}; the first is {ids[0]:.80}"
         for ids, problem in cases
         if ids

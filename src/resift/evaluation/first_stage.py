@@ -108,6 +108,11 @@ class FirstStageResults:
             beginning = " ".join(text[: 2 * TITLE_CHARACTERS].split())[:TITLE_CHARACTERS]
             self.titles.setdefault(doc_id(candidate), candidate.title or beginning)
 
+    def has_a_judged_id(self, judged: Iterable[Names[str]]) -> bool:
+        """Whether any query has a document that is judged, be it for another query."""
+        retrieved = {doc_id for ranked in self.ranked.values() for doc_id in ranked}
+        return any(not retrieved.isdisjoint(doc_ids) for doc_ids in judged)
+
     @property
     def latency(self) -> Latency | None:
         """Latency without the first query, which warms up, if there are others."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from resift.errors import InputError, QueryError, RerankerError
+from resift.errors import InputError, QueryError, RerankerError, without_secrets
 from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
 from resift.evaluation.measures import CUTOFF
 from resift.evaluation.result import Latency
@@ -31,7 +31,7 @@ class SystemOptions:
 
     With `exact`, every pair goes through every layer, so that one pass gives all depths. Otherwise
     each depth is ranked with early exit for its first ten, as in a search. `long_documents` is that
-    of `Reranker.rank`.
+    of `Reranker.rank`. The label shows no secret of a URL.
     """
 
     label: str
@@ -39,6 +39,10 @@ class SystemOptions:
     fusion_weight: float | None = None
     exact: bool = True
     long_documents: LongDocuments = "cut"
+
+    def __post_init__(self) -> None:
+        name, mark, options = self.label.partition("?")
+        object.__setattr__(self, "label", f"{without_secrets(name)}{mark}{options}")
 
 
 def parse_system(text: str) -> SystemOptions:
@@ -60,6 +64,7 @@ def parse_system(text: str) -> SystemOptions:
         try:
             values[name] = _PARSERS[name](value)
         except (KeyError, ValueError, InputError) as error:
+            option = name if "://" in model else option  # the query of a URL may be a secret
             raise InputError(
                 f"{text}: {option} is not an option; expected fusion_weight=NUMBER, exact=false or "
                 "long_documents=windows"

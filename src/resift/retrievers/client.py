@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, ClassVar
 
 from resift.errors import InputError
+from resift.retrievers.arguments import question
 from resift.retrievers.dense import in_thread
 from resift.retrievers.spec import SpecOptions
 from resift.search.options import Mode
@@ -44,7 +45,7 @@ class ClientRetriever:
                 f"an {client} cannot be awaited in a thread: use asearch, or give a synchronous "
                 f"client of {self.engine}"
             )
-        steps = self._steps(query, k)
+        steps = self._steps(question(query), k)
         send, candidates = _advance(steps, None)
         while send is not None:
             send, candidates = _advance(steps, send())
@@ -54,7 +55,7 @@ class ClientRetriever:
         """The same in an event loop; a synchronous client is called in a thread."""
         if not self._is_async:
             return await in_thread(lambda: self(query, k))
-        steps = self._steps(query, k)
+        steps = self._steps(question(query), k)
         send, candidates = await in_thread(lambda: _advance(steps, None))  # a model may run here
         while send is not None:
             send, candidates = _advance(steps, await send())
@@ -66,7 +67,7 @@ class ClientRetriever:
             self._to_close()
 
     def _use_opened(self, client: Any) -> None:
-        """Use a synchronous client that was opened for this retriever, made with None as client.
+        """Use a synchronous client that was opened for this retriever, made with `UNOPENED`.
 
         So a client is opened after the other arguments were checked.
         """

@@ -1,15 +1,20 @@
 """What adapters share for dense retrieval: which mode is possible, and the vector of a query."""
 
 import asyncio
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, TypeVar
+
+import numpy as np
 
 from resift.background import Background
 from resift.errors import InputError, shown
+from resift.rerank.values import number
 from resift.search.options import MODES, Mode
 
 T = TypeVar("T")
+
+_LARGEST = float(np.finfo(np.float32).max)
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 Embed = Callable[[str], Any] | Any
 """What encodes a query: a callable that returns its vector, or a `resift.Embedder`.
@@ -60,19 +65,21 @@ def query_vector(embed: Embed, query: str) -> list[float] | None:
 
 
 def as_vector(value: Any) -> list[float] | None:
-    """What an embedder returned as plain floats; None if all are zero. Raises `InputError`."""
+    """What an embedder returned as plain floats; None if all are zero with 32 bits.
+
+    Engines compare vectors with 32 bits. Raises `InputError`.
+    """
     values = value.tolist() if hasattr(value, "tolist") else value
-    try:
-        if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-            raise TypeError
-        vector = [float(number) for number in values]
-    except (TypeError, ValueError):
-        vector = []
-    if not vector or not all(map(math.isfinite, vector)):
+    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
+        values = []
+    numbers = list(map(number, values))
+    vector = [value for value in numbers if value is not None and abs(value) <= _LARGEST]
+    if not vector or len(vector) != len(numbers):
         raise InputError(
-            f"embed: returned {shown(value)} for a query: expected the vector, a list of numbers"
+            f"embed: returned {shown(value)} for a query: expected the vector, a list of numbers "
+            "that are finite with 32 bits"
         )
-    return vector if any(vector) else None
+    return vector if max(map(abs, vector)) >= _SMALLEST else None
 
 
 async def in_thread(work: Callable[[], T]) -> T:

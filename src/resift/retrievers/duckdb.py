@@ -12,6 +12,7 @@ from typing import Any
 from resift.errors import InputError, shown
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
+from resift.retrievers.arguments import checked_choice_of, question
 from resift.retrievers.connections import SharedConnection
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.rows import by_mode, checked_columns, checked_name, checked_where, quoted
@@ -98,10 +99,8 @@ class DuckDbRetriever:
         self._embed = embed
         missing = None if vector is not None and embed is not None else "vector= and embed="
         self._mode = checked_mode(mode, dense=missing, lexical=None)
-        self._language = language
-        if distance not in _DISTANCES:
-            raise InputError(f"distance={shown(distance)}: expected {', '.join(_DISTANCES)}")
-        self._distance = distance
+        self._language = checked_name("language", language)
+        self._distance = checked_choice_of("distance", distance, tuple(_DISTANCES))
         self._where, self._parameters = checked_where(where, parameters)
         self._connections = _connections(database)
 
@@ -115,6 +114,7 @@ class DuckDbRetriever:
 
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises ``duckdb.Error``, the errors of `embed`."""
+        query = question(query)
         vector = None if self._embed is None else query_vector(self._embed, query)
         with self._connections.use() as cursor:
             return by_mode(

@@ -8,16 +8,28 @@ from urllib.parse import unquote, urlsplit
 
 from resift.errors import InputError, shown
 from resift.extras import require
+from resift.retrievers.arguments import (
+    UNOPENED,
+    checked_client,
+    checked_field,
+    checked_filter,
+    checked_flag,
+    optional_count,
+    optional_field,
+    optional_names,
+)
 from resift.retrievers.client import ClientRetriever, Steps, filter_of
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.fuse import DEEPER, fuse
+from resift.retrievers.json_fields import NamedFields
 from resift.retrievers.query_dsl import (
     ID,
     Fields,
-    candidates_of,
     check_complete,
+    hits_of,
     knn_section,
     lexical_query,
+    responses_of,
 )
 from resift.retrievers.spec import SpecOptions
 from resift.search.options import Mode
@@ -75,7 +87,7 @@ class ElasticsearchRetriever(ClientRetriever):
         num_candidates: int | None = None,
         allow_partial: bool = False,
     ) -> None:
-        """Raises `InputError` for a mode whose arguments are missing."""
+        """Raises `InputError` for invalid arguments, and for a mode whose arguments are missing."""
         check_embed(embed)
         missing = "embed and vector, the model and the field of the stored vectors"
         has_vectors = embed is not None and vector is not None
@@ -84,16 +96,23 @@ class ElasticsearchRetriever(ClientRetriever):
         if num_candidates is not None and not self.takes_num_candidates:
             raise InputError(f"num_candidates: {self.engine} has a setting of the index for it")
         self.mode = checked_mode(mode, dense=None if has_vectors else missing, lexical=None)
-        if isinstance(metadata, str) or isinstance(search_fields, str):
-            raise InputError("metadata, search_fields: expected a list of names, got a string")
-        self.index = index
+        self.index = _checked_index(index)
+        checked_client(client, "search", f"a client of {self.engine}")
         super().__init__(client, "close", f"index {index}")
-        self._fields = Fields(text, title, None if metadata is None else (*metadata,), id, vector)
-        self._search_fields = tuple(search_fields or (text, *([title] if title else [])))
+        self._fields = Fields(
+            text=checked_field("text", text),
+            title=optional_field("title", title),
+            metadata=optional_names("metadata", metadata),
+            id=checked_field("id", id),
+            vector=optional_field("vector", vector),
+        )
+        fields = optional_names("search_fields", search_fields)
+        self._search_fields = fields or (text, *([title] if title else []))
         self._embed = embed
-        self._where = where
-        self._num_candidates = num_candidates
-        self._allow_partial = allow_partial
+        self._where = checked_filter(where, several=True)
+        self._num_candidates = optional_count("num_candidates", num_candidates)
+        self._allow_partial = checked_flag("allow_partial", allow_partial)
+        self._named = NamedFields(text=text, id=None if id == ID else id)
 
     @classmethod
     def open(cls, target: str, options: SpecOptions) -> Self:
@@ -107,7 +126,7 @@ class ElasticsearchRetriever(ClientRetriever):
         client_options = options.given("ca_certs", "api_key")
         arguments["embed"] = options.embedder()
         options.finish()
-        retriever = cls(None, index, **arguments)
+        retriever = cls(UNOPENED, index, **arguments)
         retriever._use_opened(cls._client_of(url, client_options))
         return retriever
 
@@ -120,7 +139,7 @@ class ElasticsearchRetriever(ClientRetriever):
         if not bodies:
             return []
         response = yield lambda: self._send(bodies)
-        return self._candidates(response, k)
+        return self._candidates(response, responses_of(response, len(bodies), self.engine), k)
 
     def _bodies(self, query: str, k: int) -> list[dict[str, Any]]:
         """The searches of a query; none if only vectors count and the query has none."""
@@ -148,15 +167,16 @@ class ElasticsearchRetriever(ClientRetriever):
         lines = [line for body in bodies for line in (allow, body)]
         return self._client.msearch(index=self.index, body=lines)
 
-    def _candidates(self, response: Any, k: int) -> list[Candidate]:
+    def _candidates(self, response: Any, parts: Sequence[Any], k: int) -> list[Candidate]:
         """The candidates of one search, or of both, fused."""
-        several = "responses" in response
-        lists = []
-        for part in response["responses"] if several else [response]:
+        hits: list[list[Mapping[str, Any]]] = []
+        for part in parts:
             if "error" in part:
                 raise self._error(part, response)
             self._check(part)
-            lists.append(candidates_of(part, self._fields))
+            hits.append(hits_of(part, self.engine))
+        self._named.check([hit.get("_source") or {} for several in hits for hit in several])
+        lists = [self._fields.candidates(several) for several in hits]
         return fuse(lists, k) if len(lists) > 1 else lists[0][:k]
 
     def _check(self, part: Mapping[str, Any]) -> None:
@@ -185,6 +205,14 @@ def from_spec(target: str, options: SpecOptions) -> ElasticsearchRetriever:
     `api_key` and `ca_certs`. Raises `InputError`.
     """
     return ElasticsearchRetriever.open(target, options)
+
+
+def _checked_index(index: object) -> str:
+    """The name of an index. Raises `InputError` for an empty one, which means all indices."""
+    parts = checked_field("index", index).split(",")
+    if not all(part.strip() for part in parts):
+        raise InputError(f"index={shown(index)}: an empty name means all indices; name one")
+    return str(index)
 
 
 def _split(engine: str, target: str) -> tuple[str, str]:

@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from resift.errors import InputError, shown
 from resift.rerank.values import is_missing
+
+_FIELDS_SHOWN = 12
 
 
 def value_at(source: Any, path: str) -> Any:
@@ -36,6 +39,41 @@ def only(source: Any, paths: Sequence[str]) -> dict[str, Any]:
     """The fields of a document at `paths`, each under its path, those that are missing left out."""
     values = ((path, value_at(source, path)) for path in paths)
     return {path: value for path, value in values if value is not None}
+
+
+def has(source: Any, path: str) -> bool:
+    """Whether a document has a field, be it null."""
+    if isinstance(source, list):
+        return any(has(item, path) for item in source)
+    if not isinstance(source, Mapping):
+        return False
+    return path in source or any(
+        head in source and has(source[head], rest) for head, rest in _splits(path)
+    )
+
+
+class NamedFields:
+    """Tells a misspelt field from one that some documents lack: none of the documents has it.
+
+    A field that was there once, in any search, is not misspelt.
+    """
+
+    def __init__(self, **names: str | None) -> None:
+        """The fields by the arguments that name them; those with None are not checked."""
+        self._unseen = {argument: name for argument, name in names.items() if name is not None}
+
+    def check(self, documents: Sequence[Any]) -> None:
+        """Raise `InputError` if there are documents, and none of them has a field."""
+        for argument, name in list(self._unseen.items()):
+            if any(has(document, name) for document in documents):
+                self._unseen.pop(argument, None)
+            elif documents:
+                fields = sorted({str(key) for document in documents for key in document})
+                listed = ", ".join(f"{field:.40}" for field in fields[:_FIELDS_SHOWN])
+                raise InputError(
+                    f"{argument}={shown(name)}: none of the {len(documents)} documents returned "
+                    f"has this field; they have {listed or 'no fields'}"
+                )
 
 
 def text_of(value: Any) -> Any:

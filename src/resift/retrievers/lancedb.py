@@ -5,11 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from resift.background import Background
-from resift.errors import InputError
 from resift.extras import require
+from resift.retrievers.arguments import (
+    checked_choice_of,
+    checked_client,
+    checked_field,
+    optional_field,
+    optional_names,
+)
 from resift.retrievers.client import ClientRetriever, Steps
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.fuse import DEEPER, fuse
+from resift.retrievers.rows import checked_where
 from resift.retrievers.spec import SpecOptions
 from resift.search.options import Mode
 from resift.types import Candidate
@@ -61,20 +68,20 @@ class LanceDBRetriever(ClientRetriever):
         where: str | None = None,
         distance: str | None = None,
     ) -> None:
-        """Raises `InputError` for a mode whose arguments are missing."""
+        """Raises `InputError` for invalid arguments, and for a mode whose arguments are missing."""
         check_embed(embed)
         missing = None if embed is not None else "embed, the model of the stored vectors"
         self.mode = checked_mode(mode, dense=missing, lexical=None)
-        if isinstance(metadata, str) or isinstance(search_fields, str):
-            raise InputError("metadata, search_fields: expected a list of names, got a string")
+        checked_client(table, "count_rows", "a table of lancedb")
         super().__init__(table, "count_rows", f"table {table.name}")
-        self._id, self._text, self._title = id, text, title
-        self._metadata = None if metadata is None else tuple(metadata)
-        self._search_fields = tuple(search_fields or (text,))
-        self._vector = vector
+        self._id, self._text = checked_field("id", id), checked_field("text", text)
+        self._title = optional_field("title", title)
+        self._metadata = optional_names("metadata", metadata)
+        self._search_fields = optional_names("search_fields", search_fields) or (text,)
+        self._vector = optional_field("vector", vector)
         self._embed = embed
-        self._where = where
-        self._distance = distance
+        self._where = checked_where(where, ())[0]
+        self._distance = None if distance is None else _checked_distance(distance)
 
     def _steps(self, query: str, k: int) -> Steps:
         vector = query_vector(self._embed, query) if self.mode != "lexical" else None
@@ -164,6 +171,11 @@ def from_spec(target: str, options: SpecOptions) -> LanceDBRetriever:
     options.finish()
     database = require("lancedb", "lancedb").connect(target, **connection)
     return LanceDBRetriever(database.open_table(name), **arguments)
+
+
+def _checked_distance(distance: object) -> str:
+    name = distance.lower() if isinstance(distance, str) else distance
+    return checked_choice_of("distance", name, ("l2", "cosine", "dot", "hamming"))
 
 
 def _words(query: str, columns: Sequence[str]) -> Any:

@@ -122,9 +122,9 @@ def _imported(name: str, is_file: bool) -> ModuleType:
             importlib.invalidate_caches()
     try:
         return _module_of_file(Path(name)) if is_file else importlib.import_module(name)
-    except ResiftError:
+    except (ResiftError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # a script that ends by sys.exit() must not end this process
         kind = type(error).__name__
         raise InputError(f"--first-stage {name}: cannot be imported: {kind}: {error}") from error
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from resift.errors import InputError, shown
+from resift.errors import InputError
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
+from resift.retrievers.arguments import checked_choice_of, checked_flag, question
 from resift.retrievers.connections import GivenConnection, OpenedConnections
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.rows import by_mode, checked_columns, checked_name, checked_where, quoted
@@ -94,10 +95,8 @@ class PostgresRetriever:
         missing = None if vector is not None and embed is not None else "vector= and embed="
         self._mode = checked_mode(mode, dense=missing, lexical=None)
         self._language = checked_name("language", language)
-        self._websearch = websearch
-        if distance not in _OPERATORS:
-            raise InputError(f"distance={shown(distance)}: expected {', '.join(_OPERATORS)}")
-        self._distance = distance
+        self._websearch = checked_flag("websearch", websearch)
+        self._distance = checked_choice_of("distance", distance, tuple(_OPERATORS))
         self._where, self._parameters = checked_where(where, parameters)
         self._connections = _connections(connection)
 
@@ -111,6 +110,7 @@ class PostgresRetriever:
 
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises ``psycopg.Error``, the errors of `embed`."""
+        query = question(query)
         vector = None if self._embed is None else query_vector(self._embed, query)
         text = query.replace("\0", " ")
         with self._connections.use() as connection, connection.transaction():

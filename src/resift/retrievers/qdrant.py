@@ -1,14 +1,32 @@
 """A first stage in Qdrant: dense vectors, sparse vectors or a text index, or two of them fused."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from resift.errors import InputError, shown
 from resift.extras import require
+from resift.retrievers.arguments import (
+    UNOPENED,
+    checked_choice_of,
+    checked_client,
+    checked_field,
+    optional_field,
+    optional_names,
+    optional_number,
+)
 from resift.retrievers.client import ClientRetriever, Steps, filter_of
 from resift.retrievers.dense import Embed, as_vector, check_embed, checked_mode, encoded
 from resift.retrievers.fuse import DEEPER
-from resift.retrievers.json_fields import id_of, only, text_of, title_of, value_at, without
+from resift.retrievers.json_fields import (
+    NamedFields,
+    id_of,
+    only,
+    text_of,
+    title_of,
+    value_at,
+    without,
+)
 from resift.retrievers.spec import SpecOptions
 from resift.search.options import Mode
 from resift.types import Candidate
@@ -66,7 +84,7 @@ class QdrantRetriever(ClientRetriever):
         score_threshold: float | None = None,
         search_params: Any = None,
     ) -> None:
-        """Raises `InputError` for a mode whose arguments are missing."""
+        """Raises `InputError` for invalid arguments, and for a mode whose arguments are missing."""
         check_embed(embed)
         has_sparse = _check_lexical(sparse_embed, sparse_vector, text_index)
         is_lexical = has_sparse or text_index is not None
@@ -75,21 +93,21 @@ class QdrantRetriever(ClientRetriever):
             dense=None if embed is not None else _DENSE,
             lexical=None if is_lexical else _LEXICAL,
         )
-        if isinstance(metadata, str):
-            raise InputError("metadata: expected a list of names, got a string")
-        if fusion not in ("rrf", "dbsf"):
-            raise InputError(f"fusion {shown(fusion)}: expected rrf or dbsf")
+        self._fusion = checked_choice_of("fusion", fusion, ("rrf", "dbsf"))
+        self.collection = checked_field("collection", collection)
+        checked_client(client, "query_points", "a client of Qdrant")
         super().__init__(client, "close", f"collection {collection}")
-        self.collection = collection
-        self._text, self._title, self._id = text, title, id
-        self._metadata = None if metadata is None else tuple(metadata)
-        self._embed, self._vector = embed, vector
-        self._sparse_embed, self._sparse_vector = sparse_embed, sparse_vector
-        self._text_index = text_index
-        self._fusion = fusion
-        self._where = where
-        self._threshold = score_threshold
-        self._params = search_params
+        self._text = checked_field("text", text)
+        self._title, self._id = optional_field("title", title), optional_field("id", id)
+        self._metadata = optional_names("metadata", metadata)
+        self._embed, self._vector = embed, optional_field("vector", vector)
+        self._sparse_embed = sparse_embed
+        self._sparse_vector = optional_field("sparse_vector", sparse_vector)
+        self._text_index = optional_field("text_index", text_index)
+        self._where = _checked_model("where", where, "models.Filter")
+        self._threshold = optional_number("score_threshold", score_threshold)
+        self._params = _checked_model("search_params", search_params, "models.SearchParams")
+        self._named = NamedFields(text=text, id=id)
 
     def _steps(self, query: str, k: int) -> Steps:
         searches = self._searches(query)
@@ -103,6 +121,7 @@ class QdrantRetriever(ClientRetriever):
             with_payload=self._payload(),
             **arguments,
         )
+        self._named.check([point.payload or {} for point in response.points])
         points = enumerate(response.points, start=1)
         return [self._candidate(point, rank) for rank, point in points]
 
@@ -200,7 +219,7 @@ def from_spec(target: str, options: SpecOptions) -> QdrantRetriever:
         arguments["where"] = None if where is None else _models().Filter.model_validate(where)
     except ValueError:  # its message has the value
         raise InputError("qdrant: where: expected a filter of Qdrant's API in JSON") from None
-    retriever = QdrantRetriever(None, collection, **arguments)
+    retriever = QdrantRetriever(UNOPENED, collection, **arguments)
     retriever._use_opened(require("qdrant_client", "qdrant").QdrantClient(**client_options))
     return retriever
 
@@ -214,6 +233,14 @@ def _check_lexical(sparse_embed: Any, sparse_vector: str | None, text_index: str
     if sparse_embed is not None and not callable(sparse_embed):
         raise InputError(f"sparse_embed: {shown(sparse_embed)}: expected a callable")
     return sparse_embed is not None
+
+
+def _checked_model(argument: str, value: Any, expected: str) -> Any:
+    """A model of the client, be it one of gRPC, or None. Raises `InputError`."""
+    is_model = hasattr(value, "model_dump") or hasattr(value, "DESCRIPTOR")
+    if value is not None and (isinstance(value, type) or not is_model):
+        raise InputError(f"{argument}={shown(value)}: expected a {expected}, or None")
+    return value
 
 
 def _dense(value: Any) -> Any:
@@ -234,8 +261,11 @@ def _sparse(value: Any) -> tuple[list[int], list[float]]:
             indices, values = list(value), list(value.values())
         else:
             indices, values = list(value.indices), list(value.values)
-        return [int(index) for index in indices], [float(weight) for weight in values]
-    except (AttributeError, TypeError, ValueError):
+        weights = [float(weight) for weight in values]
+        if len(indices) != len(weights) or not all(map(math.isfinite, weights)):
+            raise ValueError
+        return [int(index) for index in indices], weights
+    except (AttributeError, TypeError, ValueError, OverflowError):
         raise InputError(
             f"sparse_embed: returned {shown(value)}: expected an object with indices and values, "
             "or a mapping from index to weight"

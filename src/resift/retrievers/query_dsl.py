@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from resift.errors import StoreError
+from resift.errors import StoreError, shown
 from resift.retrievers.json_fields import id_of, only, text_of, title_of, value_at, without
 from resift.types import Candidate
 
@@ -49,6 +49,10 @@ class Fields:
             score=hit.get("_score"),
         )
 
+    def candidates(self, hits: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+        """Hits, best first, as candidates."""
+        return [self.candidate(hit, rank) for rank, hit in enumerate(hits, start=1)]
+
     def _all(self, source: Any) -> dict[str, Any]:
         fields: dict[str, Any] = without(source, self._others())
         return fields
@@ -88,10 +92,35 @@ def knn_query(vector: Sequence[float], field: str, count: int, where: Any) -> di
     return {"knn": {field: nearest}}
 
 
-def candidates_of(response: Mapping[str, Any], fields: Fields) -> list[Candidate]:
-    """The hits of a search, best first."""
-    hits = response["hits"]["hits"]
-    return [fields.candidate(hit, rank) for rank, hit in enumerate(hits, start=1)]
+def responses_of(response: Any, count: int, engine: str) -> list[Mapping[str, Any]]:
+    """The responses of `count` searches that were sent at once, in their order.
+
+    Raises `StoreError` if there are more or fewer: which belongs to which would be a guess.
+    """
+    body = getattr(response, "body", response)
+    parts = body.get("responses") if count > 1 and isinstance(body, Mapping) else [body]
+    if not isinstance(parts, list) or len(parts) != count:
+        number = len(parts) if isinstance(parts, list) else "no"
+        raise StoreError(
+            f"{engine}: {number} responses for {count} searches; expected one for each; is there a "
+            "proxy in between?"
+        )
+    if not all(isinstance(part, Mapping) for part in parts):
+        raise StoreError(f"{engine}: a response is not an object; is there a proxy in between?")
+    return parts
+
+
+def hits_of(response: Mapping[str, Any], engine: str) -> list[Mapping[str, Any]]:
+    """The hits of a search, best first. Raises `StoreError` for a response without them."""
+    section = response.get("hits")
+    hits = section.get("hits") if isinstance(section, Mapping) else None
+    if not isinstance(hits, list) or not all(
+        isinstance(hit, Mapping) and isinstance(hit.get(ID), str) for hit in hits
+    ):
+        raise StoreError(
+            f"{engine}: expected a response with hits that have ids, got {shown(response)}"
+        )
+    return hits
 
 
 def check_complete(response: Mapping[str, Any], index: str) -> None:

@@ -33,7 +33,7 @@ class Columns:
         name, text, *others = row
         title = None if self.title is None else others.pop(0)
         return Candidate(
-            id=str(name),
+            id=str(text if name is None else name),  # a null would be one id of many rows
             text=text,
             title=title if isinstance(title, str) else "",
             metadata=dict(zip(self.metadata, others, strict=True)),
@@ -48,7 +48,7 @@ class Columns:
 
 def checked_columns(id: object, text: object, title: object, metadata: object) -> Columns:
     """Column names from a caller. Raises `InputError`."""
-    if isinstance(metadata, str) or not isinstance(metadata, Sequence):
+    if isinstance(metadata, str | bytes) or not isinstance(metadata, Sequence):
         raise InputError(f"metadata={shown(metadata)}: expected a list of the names of columns")
     names = {"id": id, "text": text}
     names |= {} if title is None else {"title": title}
@@ -74,7 +74,7 @@ def checked_where(where: object, parameters: object) -> tuple[str | None, tuple[
     """A condition in SQL and the values of its placeholders. Raises `InputError`."""
     if where is not None and (not isinstance(where, str) or not where.strip()):
         raise InputError(f"where={shown(where)}: expected a condition in SQL, or None")
-    if isinstance(parameters, str) or not isinstance(parameters, Sequence):
+    if isinstance(parameters, str | bytes) or not isinstance(parameters, Sequence):
         raise InputError(f"parameters={shown(parameters)}: expected a list of values for where")
     if parameters and where is None:
         raise InputError("parameters: are for the placeholders of where; give where, or leave out")

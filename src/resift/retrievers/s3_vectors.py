@@ -6,8 +6,18 @@ from typing import Any, ClassVar
 
 from resift.errors import InputError, StoreError
 from resift.extras import require
+from resift.retrievers.arguments import (
+    UNOPENED,
+    checked_client,
+    checked_field,
+    checked_filter,
+    checked_names,
+    optional_field,
+    optional_names,
+)
 from resift.retrievers.client import ClientRetriever, Steps, filter_of
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
+from resift.retrievers.json_fields import NamedFields
 from resift.retrievers.spec import SpecOptions
 from resift.search.options import Mode
 from resift.types import Candidate
@@ -61,23 +71,24 @@ class S3VectorsRetriever(ClientRetriever):
         mode: Mode | None = None,
         where: Mapping[str, Any] | None = None,
     ) -> None:
-        """Raises `InputError` if the mode lacks arguments, or the index its name."""
+        """Raises `InputError` for invalid arguments, and if the mode or the index lacks some."""
         check_embed(embed)
+        self._search_fields = checked_names("search_fields", search_fields)
         self.mode = checked_mode(
             mode,
             dense=None if embed is not None else _DENSE,
-            lexical=None if search_fields else _LEXICAL,
+            lexical=None if self._search_fields else _LEXICAL,
         )
-        if isinstance(metadata, str) or isinstance(search_fields, str):
-            raise InputError("metadata, search_fields: expected a list of names, got a string")
         self._index = _named(bucket, index, index_arn)
         target = f"index {index_arn or f'{bucket}/{index}'}"
+        checked_client(client, "query_vectors", 'boto3.client("s3vectors")')
         super().__init__(client, "query_vectors", target)
-        self._text, self._title = text, title
-        self._metadata = None if metadata is None else frozenset(metadata)
-        self._search_fields = tuple(search_fields)
+        self._text, self._title = checked_field("text", text), optional_field("title", title)
+        names = optional_names("metadata", metadata)
+        self._metadata = None if names is None else frozenset(names)
         self._embed = embed
-        self._where = where
+        self._where = checked_filter(where)
+        self._named = NamedFields(text=text)
 
     def _steps(self, query: str, k: int) -> Steps:
         request = self._request(query, k)
@@ -94,6 +105,7 @@ class S3VectorsRetriever(ClientRetriever):
                 raise StoreError(f"{self.name}: one page came twice; try again")
             request = {**request, "nextToken": token}
         metric = response.get("distanceMetric")
+        self._named.check([vector.get("metadata") or {} for vector in vectors[:k]])
         hits = enumerate(vectors[:k], start=1)
         return [self._candidate(hit, rank, metric) for rank, hit in hits]
 
@@ -155,16 +167,17 @@ def from_spec(target: str, options: SpecOptions) -> S3VectorsRetriever:
     arguments["embed"] = options.embedder()
     options.finish()
     boto3 = require("boto3", "s3-vectors")
-    retriever = S3VectorsRetriever(None, bucket, index, **arguments)
+    retriever = S3VectorsRetriever(UNOPENED, bucket, index, **arguments)
     retriever._use_opened(boto3.client("s3vectors", region_name=region, endpoint_url=endpoint))
     return retriever
 
 
 def _named(bucket: str | None, index: str | None, arn: str | None) -> dict[str, str]:
-    if arn and not bucket and not index:
-        return {"indexArn": arn}
-    if bucket and index and not arn:
-        return {"vectorBucketName": bucket, "indexName": index}
+    if arn is not None and bucket is None and index is None:
+        return {"indexArn": checked_field("index_arn", arn)}
+    if bucket is not None and index is not None and arn is None:
+        names = checked_field("bucket", bucket), checked_field("index", index)
+        return {"vectorBucketName": names[0], "indexName": names[1]}
     raise InputError("the index: expected bucket and index, or index_arn")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from resift.errors import InputError, shown
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
+from resift.retrievers.arguments import question
 from resift.retrievers.connections import GivenConnection, OpenedConnections
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
 from resift.retrievers.rows import (
@@ -90,7 +91,7 @@ class SqliteRetriever:
             dense=None if vectors is not None and embed is not None else "vectors= and embed=",
             lexical=None if fts is not None else "fts=",
         )
-        self._language = language
+        self._language = checked_name("language", language)
         self._where, self._parameters = checked_where(where, parameters)
         self._connections: (
             GivenConnection[sqlite3.Connection] | OpenedConnections[sqlite3.Connection]
@@ -112,6 +113,7 @@ class SqliteRetriever:
 
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises `sqlite3.Error`, the errors of `embed`."""
+        query = question(query)
         vector = None if self._embed is None else query_vector(self._embed, query)
         with self._connections.use() as connection:
             return by_mode(

@@ -137,8 +137,8 @@ class Endpoint:
     def post(self, body: Any | MakeBody, limits: RetryLimits, until: float | None = None) -> Any:
         """Send `body` as JSON and return the JSON of the response, without secrets.
 
-        A function makes the body for each try anew. All tries together end at `until`, on the clock of ``time.monotonic``. Raise `EndpointError`
-        if all fail.
+        A function makes the body anew for each try. All tries together end at `until`, on the clock
+        of ``time.monotonic``. Raise `EndpointError` if all fail.
         """
         if callable(body):
             return self._repeat("POST", lambda: encoded(body()), limits, until)

@@ -287,3 +287,20 @@ def test_arguments_out_of_range_are_refused(options: Any, message: str) -> None:
     assert message in str(raised.value)
     with pytest.raises(InputError, match="expected the name of a model"):
         ListwiseReranker("http://127.0.0.1:1/v1", None, settings=Settings())
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), {"a": {1}}, b"x"])
+def test_a_request_that_is_no_json_is_refused_when_opened(value: Any) -> None:
+    with pytest.raises(InputError, match=r"'x': .*expected a value that JSON can hold"):
+        ListwiseReranker("http://127.0.0.1:1/v1", "m", request={"x": value}, settings=Settings())
+    names: Any = {1: 2}
+    with pytest.raises(InputError, match="expected names and values"):
+        ListwiseReranker("http://127.0.0.1:1/v1", "m", request=names, settings=Settings())
+
+
+def test_a_request_that_is_changed_later_stays_as_it_was() -> None:
+    request = {"reasoning": {"effort": "low"}}
+    with serving(good) as peer, opened(peer, request=request) as reranker:
+        request["reasoning"]["effort"] = "high"
+        reranker.rank(QUERY, TEXTS[:2])
+        assert peer.requests[0].body["reasoning"] == {"effort": "low"}

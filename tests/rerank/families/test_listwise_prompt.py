@@ -110,3 +110,24 @@ def test_the_content_of_a_completion_is_text_or_parts_of_it() -> None:
     ):
         with pytest.raises(ValueError, match="expected a chat completion"):
             content_of(response)
+
+
+@pytest.mark.parametrize(
+    "part", ["[1,", "[1, ", "[1>", '"[1]",', "1>1 ", "1,1\n", "[ 1 ", "<think>"]
+)
+def test_an_answer_that_repeats_is_read_in_a_time_that_grows_with_it(part: str) -> None:
+    # With a pattern that begins anew at each bracket this takes minutes and lets no thread run.
+    assert order_of(part * 60_000, 20) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "order"),
+    [
+        ("Top 5, [2, 1], 3", [1, 0, 2]),
+        ("[2],[1]", [1, 0, 2]),
+        ("[[3,1]]", [2, 0, 1]),
+        ('["3", "1"]', [2, 0, 1]),
+    ],
+)
+def test_brackets_may_be_anywhere_in_a_list(content: str, order: list[int]) -> None:
+    assert order_of(content, 3) == order

@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +97,11 @@ def cut_short(request: Request) -> None:
     request.hang_up()
 
 
+def with_status(request: Request, code: object) -> None:
+    data = f"HTTP/1.1 {code} denied {KEY}\r\nContent-Length: 0\r\n\r\n"
+    request._handler.wfile.write(data.encode())
+
+
 def huge(request: Request) -> None:
     request.send(200, b"[" + b" " * (endpoint.MAX_RESPONSE_BYTES + 10))
 
@@ -123,6 +129,14 @@ FAULTS: dict[str, Action] = {
     "repeated": wrong(lambda results: results[0].update(index=1)),
     "out of range": wrong(lambda results: results[0].update(index=99)),
     "over one": wrong(lambda results: results[0].update(relevance_score=1.5)),
+    "key as index": wrong(lambda results: results[0].update(index=KEY)),
+    "key as score": wrong(lambda results: results[0].update(relevance_score=KEY)),
+    "long key": wrong(lambda results: results[0].update(index=50 * "x" + KEY)),
+    "key in the status": lambda request: with_status(request, 503),
+    "key in a refusal": lambda request: with_status(request, 400),
+    "key for HTTP": lambda request: with_status(request, KEY),
+    "dates out of range": status(429, Retry_After=f"Mon, 01 Jan {'9' * 30} 00:00:00 GMT"),
+    "long wait": status(429, Retry_After="9" * 400),
 }
 
 
@@ -144,7 +158,9 @@ def test_a_fault_gives_the_fallbacks_whole_ranking_and_the_receipt_says_so(
     assert (failed.model, failed.scored, failed.partial) == ("cohere/m", 0, True)
     assert failed.runtime in peer.url and taken.model == "none"
     shown = repr(ranking) + caplog.text + repr(reranker)
-    assert KEY not in shown
+    assert KEY not in shown and "overflow" not in shown.lower()
+    assert KEY.encode() not in pickle.dumps(receipt)
+    assert len(receipt.reason) < 600
     assert caplog.records[-1].levelno == logging.WARNING
 
 
@@ -154,6 +170,7 @@ def test_without_a_fallback_a_fault_is_an_outage_of_one_line_without_the_key(fau
         with pytest.raises(RerankerError, match=r"^cohere/m: ") as raised:
             reranker.rank(QUERY, TEXTS)
     assert is_outage(raised.value) and "\n" not in str(raised.value)
+    assert KEY not in "".join(traceback.format_exception(raised.value))
     error: BaseException | None = raised.value
     while error is not None:
         assert KEY not in repr(error) and KEY not in str(error)
@@ -161,7 +178,9 @@ def test_without_a_fallback_a_fault_is_an_outage_of_one_line_without_the_key(fau
 
 
 TRIES = {"500": 3, "503": 3, "529": 3, "429": 3, "reset": 3, "half an answer": 3,
-         "another JSON": 2, "NaN": 2, "fewer": 2, "over one": 2}  # fmt: skip
+         "another JSON": 2, "NaN": 2, "fewer": 2, "over one": 2, "key as index": 2,
+         "key as score": 2, "long key": 2, "key in the status": 3, "key for HTTP": 3,
+         "dates out of range": 3}  # fmt: skip
 
 
 @pytest.mark.parametrize("fault", FAULTS)

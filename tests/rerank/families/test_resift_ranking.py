@@ -318,3 +318,49 @@ def test_a_reason_names_the_service_once() -> None:
         assert "503" in reason and reason.count("resift: ") <= 1, reason
     assert f"resift: {peer.url}" in str(taken_over)
     assert f"resift failed: RerankerError: {peer.url}" in str(failed)
+
+
+@pytest.mark.parametrize("span", [[10**9, 10**9], [0, 10**9], [2, 1], [-1, 1], [0, True], [0]])
+def test_a_span_outside_the_text_is_refused(span: Any) -> None:
+    with pytest.raises(ValueError, match="span"):
+        read(change=on_hit(span=span))
+
+
+@pytest.mark.parametrize("logit", [1e308, -1e39, 10**400])
+def test_a_logit_that_overflows_is_refused(logit: Any) -> None:
+    with pytest.raises(ValueError, match="logit"):
+        read(change=on_hit(logit=logit))
+
+
+def test_a_later_try_says_the_time_that_is_left_then() -> None:
+    def busy(request: Request) -> None:
+        time.sleep(0.2)
+        request.send(503, b"")
+
+    with serving(usual("resift"), busy) as peer, opened(peer) as reranker:
+        reranker.rank(QUERY, TEXTS, budget_ms=5_000)
+        first, second = [request.body["budget_ms"] for request in peer.requests]
+    assert second < first - 150
+
+
+def test_a_receipt_that_echoes_the_key_does_not_show_it() -> None:
+    def echo(request: Request) -> None:
+        content = resift_answer(request.body)
+        content["receipt"] |= {"model": KEY, "notes": [f"for {KEY}"], "timings_ms": {KEY: 1.0}}
+        request.send(200, content)
+
+    with serving(echo) as peer, opened(peer) as reranker:
+        receipt = reranker.rank(QUERY, TEXTS).receipt
+    assert receipt.model == "…" and receipt.notes[0] == "for …"
+    assert KEY not in repr(receipt)
+
+
+@pytest.mark.parametrize("span", [[10**9, 0], [0, 10**9], [-1, -5], ["a", None], 3])
+def test_scores_of_a_server_with_spans_of_nonsense_are_scores(span: Any) -> None:
+    def odd(request: Request) -> None:
+        content = resift_answer(request.body)
+        content["hits"][0]["span"] = span
+        request.send(200, content)
+
+    with serving(odd) as peer, opened(peer) as reranker:
+        assert len(reranker.score(QUERY, TEXTS)) == len(TEXTS)

@@ -1,5 +1,6 @@
 """`ListwiseReranker`: a language model orders passages, behind OpenAI's chat protocol."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -111,6 +112,7 @@ class ListwiseReranker(ServiceRanker):
         tokens = TOKENS_PER_IDENTIFIER * self._window + SPARE_TOKENS
         if answer_tokens is not None:
             tokens = checked_number("answer_tokens", answer_tokens, 1_000_000)
+        request = _checked_request(request)
         self._fields = _fields(name, tokens, request)
         server = find_server(SERVICE, PATH, OPENAI, url, key, settings)
         timeout_s, tries = checked_seconds("timeout_s", timeout_s), checked_number("tries", tries)
@@ -235,10 +237,25 @@ def _unpickle(arguments: _Arguments) -> ListwiseReranker:
     return arguments.open()
 
 
-def _fields(model: str, tokens: int, request: object) -> dict[str, Any]:
-    """The fields of a request besides its messages."""
-    if request is not None and not isinstance(request, Mapping):
+def _checked_request(request: object) -> dict[str, Any] | None:
+    """A copy of the further fields of a request. Raises `InputError` for what is no JSON."""
+    if request is None:
+        return None
+    if not isinstance(request, Mapping) or not all(isinstance(name, str) for name in request):
         raise InputError(f"request={shown(request)}: expected names and values, such as a dict")
+    fields = {}
+    for name, value in request.items():
+        try:
+            fields[name] = json.loads(json.dumps(value, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InputError(
+                f"request={{{shown(name)}: {shown(value)}}}: expected a value that JSON can hold"
+            ) from error
+    return fields
+
+
+def _fields(model: str, tokens: int, request: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The fields of a request besides its messages."""
     fields: dict[str, Any] = {
         "model": model,
         "temperature": 0,

@@ -1,11 +1,12 @@
 """The name of a second stage → the second stage: a model, a service, a language model, a chain."""
 
+import difflib
 import os
 import re
 from collections.abc import Iterable
 from typing import Protocol
 
-from resift.errors import InputError, shortened
+from resift.errors import InputError, ModelNotFound, shortened
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.families.chain import Chain
 from resift.rerank.families.fallback import BUNDLED
@@ -13,11 +14,20 @@ from resift.rerank.families.listwise import ListwiseReranker
 from resift.rerank.families.remote import SERVICES, RemoteReranker
 from resift.rerank.ranker import Ranker
 from resift.rerank.reranker import Reranker
-from resift.settings import Settings
+from resift.settings import Settings, checked_settings
 from resift.types import DocumentLike, LongDocuments, Ranking
 
 LISTWISE = "llm"
+_SERVICES = (LISTWISE, *SERVICES)
+_MAX_SERVICE = 10  # letters of a word that may be meant as the name of a service
+_NEAR = 0.8
+_OWN_SERVERS = [name for name, service in SERVICES.items() if service.url is None]
 _PART = re.compile(r"(.+)@(\d{1,6})")
+_FORMS = (
+    "services are cohere:MODEL, jina:MODEL, voyage:MODEL, tei:URL, vllm:URL#MODEL, "
+    f"resift:URL, {LISTWISE}:URL#MODEL; a chain is NAME@DEPTH+NAME@DEPTH, such as "
+    "bundled@100+BAAI/bge-reranker-base@20"
+)
 
 
 class NamedRanker(Protocol):
@@ -69,16 +79,23 @@ def open_ranker(
     A `calibration` is for a local model. `fallback` ranks where a service fails; with None the
     error is raised. Raises `InputError`, `ModelError`, `SettingsError` and `MissingExtra`.
     """
-    settings = settings or Settings.load()
+    settings = checked_settings(settings)
     text = name if name is not None else settings.model
     if not isinstance(text, str) or not is_other_than_model(text):
-        return Reranker(name, calibration=calibration, settings=settings)
+        try:
+            return Reranker(name, calibration=calibration, settings=settings)
+        except ModelNotFound as error:
+            if isinstance(text, str) and _is_nearly_other(text):
+                raise ModelNotFound(f"{shortened(text)}: no such model folder; {_FORMS}") from error
+            raise
     if calibration is not None:
         raise InputError(f"{shortened(text)}: a calibration is for a local model; leave it out")
     if _is_chain(text):
         return _open_chain(text, fallback, settings)
     service, _, target = text.partition(":")
     url, model = _url_and_model(target)
+    if url is None and model is not None and service in _OWN_SERVERS:
+        raise InputError(f"{service}: http:// is missing; expected {service}:http://HOST:PORT")
     if service == LISTWISE:
         return ListwiseReranker(url, model, fallback=fallback, settings=settings)
     return RemoteReranker(service, model, url=url, fallback=fallback, settings=settings)
@@ -86,7 +103,14 @@ def open_ranker(
 
 def is_other_than_model(name: str) -> bool:
     """Whether a name is that of a service, a language model or a chain, and no local model."""
-    return _is_chain(name) or (name.partition(":")[0] in (LISTWISE, *SERVICES) and ":" in name)
+    return _is_chain(name) or (name.partition(":")[0] in _SERVICES and ":" in name)
+
+
+def _is_nearly_other(name: str) -> bool:
+    """Whether a name that nothing has looks like a service or a chain."""
+    start = name.partition(":")[0].lower()
+    is_near = bool(difflib.get_close_matches(start[:_MAX_SERVICE], _SERVICES, 1, _NEAR))
+    return "@" in name or ":" in name or (is_near and len(start) <= _MAX_SERVICE)
 
 
 def _is_chain(name: str) -> bool:

@@ -178,13 +178,15 @@ class RemoteReranker(ServiceRanker):
         """
         started = time.perf_counter()
         for is_last in (False, True):
-            response = self._endpoint.post(body(), self._limits, until)
+            response = self._endpoint.post(body, self._limits, until)
             try:
                 answer = read(response)
                 break
             except ValueError as error:
                 if is_last or time.monotonic() >= until:
-                    raise RerankerError(f"its answer is no ranking: {error}") from error
+                    message = self._endpoint.without_secrets(str(error))
+                    cause = self._endpoint.cause_of(error)
+                    raise RerankerError(f"its answer is no ranking: {message}") from cause
         return answer, (time.perf_counter() - started) * 1000
 
     def _works_of(self, call: ServiceCall) -> Sequence[Work]:

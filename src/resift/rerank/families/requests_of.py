@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -98,6 +98,8 @@ def _add(state: CallState, text: Text, answer: Answer, position: int, scale: Sca
     score = answer.scores[position]
     unknown = TokenRow(_NO_IDS, 0, 0, 0, len(text.text), counted=False)
     row = answer.rows.get(position, unknown)
+    if row.end > len(text.text):  # a server may say anything
+        row = replace(row, start=min(row.start, len(text.text)), end=len(text.text))
     status = answer.statuses.get(position, "ok")
     state.statuses[text.index] = "cut" if text.is_cut and status == "ok" else status
     logits = () if score is None else (logit_of(score, scale),)

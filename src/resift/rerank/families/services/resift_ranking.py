@@ -125,14 +125,15 @@ def _hit(row: Any, rank: int, candidates: Sequence[Candidate]) -> Hit:
         raise ValueError(f"a document is {status} and has a score")
     candidate = candidates[index]
     has_number = candidate.score is not None and not math.isnan(candidate.score)
-    start, end = _span(row.get("span"))
+    text = candidate.text if isinstance(candidate.text, str) else ""
+    start, end = _span(row.get("span"), len(text))
     return Hit(
         rank=rank,
         index=index,
         id=candidate.id,
         score=_share(row, "score") if is_scored else None,
         logit=number_of(logit, "logit") if is_scored else None,
-        text=candidate.text if isinstance(candidate.text, str) else "",
+        text=text,
         first_stage_rank=first_rank(index, candidate),
         first_stage_score=candidate.score if has_number else None,
         tokens_seen=_count(row, "tokens_seen"),
@@ -184,10 +185,10 @@ def _receipt(fields: Any, depth: int) -> Receipt:
     return receipt
 
 
-def _span(value: Any) -> tuple[int, int]:
+def _span(value: Any, size: int) -> tuple[int, int]:
     is_pair = isinstance(value, list) and len(value) == 2 and all(type(at) is int for at in value)
-    if not is_pair or not 0 <= value[0] <= value[1]:
-        raise ValueError(f"span {shown(value)}: expected the start and the end of characters")
+    if not is_pair or not 0 <= value[0] <= value[1] <= size:
+        raise ValueError(f"span {shown(value)}: expected start and end within {size} characters")
     return value[0], value[1]
 
 

@@ -63,15 +63,17 @@ def _row(hit: dict[str, Any]) -> TokenRow:
     """What the model read of a document."""
     span = hit.get("span")
     start, end = span if isinstance(span, list) and len(span) == 2 else (0, 0)
+    if not (type(start) is int and type(end) is int and 0 <= start <= end):
+        start, end = 0, 0
     counts = {name: tokens_of(hit, name) for name in ("tokens_seen", "tokens_dropped", "windows")}
     return TokenRow(
         np.empty(0, np.int64),
         0,
         counts["tokens_seen"],
         counts["tokens_dropped"],
-        end if type(end) is int else 0,
+        end,
         counted=hit.get("dropped_counted") is not False,
-        start=start if type(start) is int else 0,
+        start=start,
         windows=counts["windows"],
     )
 

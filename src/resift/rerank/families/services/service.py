@@ -19,6 +19,9 @@ RANGES: Mapping[Scale, tuple[float, float]] = {
     "logit": (-math.inf, math.inf),
 }
 
+MAX_NUMBER = 3.4028234663852886e38
+"""The largest number of 32 bits, in which scores are computed."""
+
 MAX_LOGIT = 40.0
 """Logits of scores are cut at this: doubles next to 1 have 36.7, so only 0 and 1 are beyond."""
 
@@ -107,13 +110,13 @@ def scores_of(rows: Any, count: int, name: str) -> list[float]:
 
 
 def number_of(value: Any, name: str) -> float:
-    """A finite number. Raises `ValueError`."""
+    """A number that is finite in 32 bits. Raises `ValueError`."""
     try:
         score = float(value) if type(value) in (int, float) else math.nan
     except OverflowError:
         score = math.nan
-    if not math.isfinite(score):
-        raise ValueError(f"{name} {shown(value)}: expected a number")
+    if not abs(score) <= MAX_NUMBER:
+        raise ValueError(f"{name} {shown(value)}: expected a number of 32 bits")
     return score
 
 
