@@ -4,61 +4,30 @@ A cheap reranker reads many candidates and a dear one the first of them. Knows n
 with `rank` is a reranker.
 """
 
-import asyncio
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from resift.background import Background
 from resift.errors import InputError, shown
 from resift.outages import is_outage, outage_reason
 from resift.rerank.candidates import as_candidates, check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.families.chain_order import ChainOrder
+from resift.rerank.families.chain_stages import (
+    ChainStage,
+    ChainSteps,
+    LateReranker,
+    arun,
+    run,
+)
 from resift.rerank.many import check_many
 from resift.rerank.options import RankOptions, checked_budget
-from resift.rerank.ranker import Ranker, checked_ranking
+from resift.rerank.ranker import Ranker
 from resift.rerank.values import whole
-from resift.types import Candidate, DocumentLike, LongDocuments, Ranking
-
-
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """One reranker's part of a call: what it is asked for."""
-
-    reranker: Ranker
-    candidates: list[Candidate]
-    arguments: dict[str, Any]
-
-    def checked(self, ranking: object) -> Ranking:
-        """The answer, if it is a ranking of the candidates. Raises `RerankerError`."""
-        return checked_ranking(
-            ranking,
-            len(self.candidates),
-            self.reranker,
-            self.arguments["top_n"],
-            may_omit="min_score" in self.arguments,
-        )
-
-
-class _Late(Exception):
-    """A reranker did not answer before the deadline."""
-
-
-_GRACE_S = 0.02
-"""How long to wait, after the deadline, for a reranker that returns what it has."""
-
-_BACKGROUND = Background(32, "resift-chain")
-
-_Steps = Generator[_Stage, object, Ranking]
-"""The stages of one call, each answered by a ranking or by an error; then the chain's ranking."""
+from resift.types import DocumentLike, LongDocuments, Ranking
 
 
 class Chain:
@@ -157,7 +126,7 @@ class Chain:
             top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
         )
         deadline = Deadline(checked_budget(budget_ms))
-        return _run(self._steps(query, documents, options, deadline), query, deadline)
+        return run(self._steps(query, documents, options, deadline), query, deadline)
 
     async def arank(
         self,
@@ -178,7 +147,7 @@ class Chain:
             top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
         )
         deadline = Deadline(checked_budget(budget_ms))
-        return await _arun(self._steps(query, documents, options, deadline), query, deadline)
+        return await arun(self._steps(query, documents, options, deadline), query, deadline)
 
     def rank_many(
         self,
@@ -208,7 +177,7 @@ class Chain:
             (query, self._steps(query, items, options, deadline))
             for query, items in zip(texts, lists, strict=True)
         ]
-        return [_run(steps, query, deadline) for query, steps in calls]
+        return [run(steps, query, deadline) for query, steps in calls]
 
     def _steps(
         self,
@@ -216,7 +185,7 @@ class Chain:
         documents: Iterable[DocumentLike],
         options: RankOptions,
         deadline: Deadline,
-    ) -> _Steps:
+    ) -> ChainSteps:
         query = check_query(query)
         order = ChainOrder(query, as_candidates(documents), options, deadline)
         last = len(self._rerankers) - 1
@@ -225,10 +194,10 @@ class Chain:
             following = options.top_n if number == last else self._depths[number + 1]
             arguments = _arguments(options, number == last)
             arguments["top_n"] = order.wanted(following)
-            stage = _Stage(reranker, order.candidates(), arguments)
+            stage = ChainStage(reranker, order.candidates(), arguments)
             try:
                 ranking = stage.checked((yield stage))
-            except _Late:
+            except LateReranker:
                 order.note_outage(f"{_name(reranker)}: time was up before it answered")
             except Exception as error:
                 if not is_outage(error):
@@ -237,76 +206,6 @@ class Chain:
             else:
                 order.apply(ranking, _name(reranker), is_last=number == last)
         return order.ranking(self.name, self.fingerprint)
-
-
-def _run(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
-    """Run the stages in the caller's thread; with a deadline, where they can be left behind."""
-    try:
-        stage = next(steps)
-        while True:
-            try:
-                ranking = _rank(stage, query, deadline)
-            except Exception as error:
-                stage = steps.throw(error)
-            else:
-                stage = steps.send(ranking)
-    except StopIteration as end:
-        result: Ranking = end.value
-        return result
-
-
-def _rank(stage: _Stage, query: str, deadline: Deadline) -> object:
-    call = partial(_call, stage, stage.reranker.rank, query, deadline)
-    if deadline.remaining_s is None:
-        return call()
-    job: Future[object] = _BACKGROUND.run(call)
-    try:
-        return job.result(deadline.remaining_s + _GRACE_S)
-    except FutureTimeout:
-        if job.done():  # the reranker itself raised it
-            raise
-        job.cancel()
-        raise _Late from None
-
-
-async def _arun(steps: _Steps, query: str, deadline: Deadline) -> Ranking:
-    """Run the stages in an event loop."""
-    try:
-        stage = next(steps)
-        while True:
-            try:
-                ranking = await _arank(stage, query, deadline)
-            except Exception as error:
-                stage = steps.throw(error)
-            else:
-                stage = steps.send(ranking)
-    except StopIteration as end:
-        result: Ranking = end.value
-        return result
-
-
-async def _arank(stage: _Stage, query: str, deadline: Deadline) -> object:
-    arank = getattr(stage.reranker, "arank", None)
-    job: asyncio.Future[object]
-    if arank is None:
-        call = partial(_call, stage, stage.reranker.rank, query, deadline)
-        job = asyncio.wrap_future(_BACKGROUND.run(call))
-    else:
-        job = asyncio.ensure_future(_call(stage, arank, query, deadline))
-    remaining_s = deadline.remaining_s
-    try:
-        await asyncio.wait([job], timeout=None if remaining_s is None else remaining_s + _GRACE_S)
-        if not job.done():
-            raise _Late
-        return job.result()
-    finally:
-        job.cancel()
-
-
-def _call(stage: _Stage, rank: Any, query: str, deadline: Deadline) -> Any:
-    remaining_s = deadline.remaining_s
-    budget_ms = None if remaining_s is None else remaining_s * 1000
-    return rank(query, stage.candidates, budget_ms=budget_ms, **stage.arguments)
 
 
 _DEFAULTS = RankOptions()
