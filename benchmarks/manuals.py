@@ -2,9 +2,10 @@
 
     python benchmarks/manuals.py OUT_FOLDER [ROOT]
 
-Term → definition from WordNet and FOLDOC, heading → section from the manuals of Python and
-SQLite. Packages: wordnet-base, dict-foldoc, python3.11-doc, sqlite3-doc, installed or unpacked
-under ROOT (``dpkg -x``). Writes one ``NAME.jsonl.gz`` per source, of lines {"query", "positive"}.
+Term → definition from WordNet and FOLDOC, heading → section from the manuals of Python, SQLite and
+PostgreSQL and from the Debian handbook. Packages: wordnet-base, dict-foldoc, python3.11-doc,
+sqlite3-doc, postgresql-doc-15, debian-handbook, installed or unpacked under ROOT (``dpkg -x``).
+Writes one ``NAME.jsonl.gz`` per source, of lines {"query", "positive"}.
 """
 
 import gzip
@@ -67,11 +68,23 @@ def sqlite_manual(root: Path, rng: random.Random) -> Iterator[Pair]:
     yield from _manual(root / "usr/share/doc/sqlite3", "SQLite")
 
 
+def postgresql_manual(root: Path, rng: random.Random) -> Iterator[Pair]:
+    """PostgreSQL's documentation."""
+    yield from _manual(root / "usr/share/doc/postgresql-doc-15/html", "PostgreSQL")
+
+
+def debian_handbook(root: Path, rng: random.Random) -> Iterator[Pair]:
+    """The Debian Administrator's Handbook, in English."""
+    yield from _manual(root / "usr/share/doc/debian-handbook/html/en-US", "Debian")
+
+
 SOURCES = {
     "wordnet": wordnet,
     "foldoc": foldoc,
     "python-manual": python_manual,
     "sqlite-manual": sqlite_manual,
+    "postgresql-manual": postgresql_manual,
+    "debian-handbook": debian_handbook,
 }
 
 

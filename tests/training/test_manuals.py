@@ -15,8 +15,10 @@ from manuals import (
     QUESTIONS,
     SECTION_WORDS,
     SOURCES,
+    debian_handbook,
     foldoc,
     main,
+    postgresql_manual,
     python_manual,
     sqlite_manual,
     wordnet,
@@ -31,6 +33,8 @@ NOUNS = "usr/share/wordnet/data.noun"
 FOLDOC = "usr/share/dictd/foldoc.dict.dz"
 PYTHON = "usr/share/doc/python3.11/html"
 SQLITE = "usr/share/doc/sqlite3"
+POSTGRESQL = "usr/share/doc/postgresql-doc-15/html"
+HANDBOOK = "usr/share/doc/debian-handbook/html/en-US"
 
 LONG = " ".join(f"word{index}" for index in range(SECTION_WORDS[0]))
 OTHER = " ".join(f"other{index}" for index in range(SECTION_WORDS[0]))
@@ -135,7 +139,12 @@ def html() -> None:
 @pytest.mark.usefixtures("html")
 @pytest.mark.parametrize(
     ("reader", "folder", "product"),
-    [(python_manual, PYTHON, "Python"), (sqlite_manual, SQLITE, "SQLite")],
+    [
+        (python_manual, PYTHON, "Python"),
+        (sqlite_manual, SQLITE, "SQLite"),
+        (postgresql_manual, POSTGRESQL, "PostgreSQL"),
+        (debian_handbook, HANDBOOK, "Debian"),
+    ],
 )
 def test_a_manual_gives_each_heading_with_the_text_up_to_the_next(
     reader: Reader, folder: str, product: str, tmp_path: Path
@@ -240,6 +249,8 @@ def test_a_page_without_headings_gives_nothing(text: str, tmp_path: Path) -> Non
         (foldoc, FOLDOC),
         (python_manual, PYTHON),
         (sqlite_manual, SQLITE),
+        (postgresql_manual, POSTGRESQL),
+        (debian_handbook, HANDBOOK),
     ],
 )
 def test_a_package_that_is_not_there_is_named_by_its_file(
@@ -258,7 +269,8 @@ def test_main_writes_files_that_training_reads(
     written(root / NOUNS, WORDNET)
     written(root / FOLDOC, FOLDOC_TEXT)
     written(root / PYTHON / "a.html", page("é", f"<h1>Où</h1><p>{LONG}</p>"))
-    written(root / SQLITE / "a.html", page("S", f"<h1>S</h1><p>{LONG}</p>"))
+    for folder in (SQLITE, POSTGRESQL, HANDBOOK):
+        written(root / folder / "a.html", page("S", f"<h1>S</h1><p>{LONG}</p>"))
     main(out, root)
     assert {file.name for file in out.iterdir()} == {f"{name}.jsonl.gz" for name in SOURCES}
     messages = capsys.readouterr().out.splitlines()
