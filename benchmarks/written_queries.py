@@ -5,9 +5,9 @@
 
 ``benchmarks/written`` has no texts but their queries: a passage is named by the first 16 digits of
 the hash of its words (`resift.training.pairs.normalised`). PASSAGES is a folder of files of pairs,
-`NAME.jsonl.gz` with a ``positive`` a line, as `benchmarks/manuals.py` writes them; their texts are
-cut as they were for the writers. How queries and grades were made is in MODEL_CARD.md. Last line of
-stdout: JSON.
+``NAME.jsonl.gz`` as `benchmarks/manuals.py` writes them; their positives are cut as they were for
+the writers, with their heading, or with a line's ``title``, before them. OUT must be new. How
+queries and grades were made is in MODEL_CARD.md. Last line of stdout: JSON.
 """
 
 import gzip
@@ -21,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.training.pairs import normalised
+from resift.errors import DatasetError
+from resift.inputs import text_lines
+from resift.training.pairs import normalised, read_pairs
 
 WRITTEN = Path(__file__).parent / "written"
 WORDS = 130  # of a passage; it ends with the last sentence before, if that is not too short
@@ -35,8 +37,7 @@ Row = Mapping[str, Any]
 
 def read(name: str) -> list[dict[str, Any]]:
     """The rows of a file of `WRITTEN`."""
-    with gzip.open(WRITTEN / name, "rt", encoding="utf-8") as stream:
-        return [json.loads(line) for line in stream]
+    return [json.loads(line) for _, line in text_lines(WRITTEN / name)]
 
 
 def cut(text: str) -> str:
@@ -50,14 +51,22 @@ def cut(text: str) -> str:
 
 
 def passages(folder: Path) -> Iterator[tuple[str, str]]:
-    """(hash, text) of each passage of a folder of pairs."""
-    for file in sorted(folder.glob("*.jsonl.gz")):
+    """(hash, text) of each passage of a folder of pairs. Raises `DatasetError` without a file."""
+    files = sorted(folder.glob("*.jsonl.gz"))
+    if not files:
+        raise DatasetError(f"{folder}: no NAME.jsonl.gz in it; expected a folder of pairs")
+    for file in files:
         is_headed = file.name.removesuffix(".jsonl.gz") in HEADED
-        with gzip.open(file, "rt", encoding="utf-8") as stream:
-            for line in stream:
-                row = json.loads(line)
-                text = cut(f"{row['query']}: {row['positive']}" if is_headed else row["positive"])
-                yield normalised(text).hex()[:16], text
+        for row in read_pairs(file):
+            text = f"{row['query']}: {row['positive']}" if is_headed else titled(row)
+            passage = cut(text)
+            yield normalised(passage).hex()[:16], passage
+
+
+def titled(row: Row) -> str:
+    """The positive, after the line's title if the first word of that is not in it."""
+    text, title = str(row["positive"]), str(row.get("title", ""))
+    return text if title.partition(" ")[0].lower() in text.lower() else f"{title}. {text}"
 
 
 def kappa(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
@@ -100,34 +109,54 @@ def summary() -> dict[str, Any]:
 
 
 def write_pairs(folder: Path, out: Path) -> dict[str, int]:
-    """Join queries and grades with the passages that are there; returns counts."""
+    """Join queries and grades with the passages that are there; returns counts.
+
+    Raises `DatasetError`, and writes nothing, if none is there or `out` exists.
+    """
+    if out.exists():
+        raise DatasetError(f"{out}: exists; name a new file")
     texts = dict(passages(folder))
-    counts: Counter[str] = Counter()
+    queries = [row for row in read("queries.jsonl.gz") if row["kind"] != "unanswerable"]
+    found = [row for row in queries if row["passage"] in texts]
+    pairs: list[Row] = [
+        {"query": row["query"], "positive": texts[row["passage"]], "negatives": []} for row in found
+    ]
+    pairs += [pair for row in read("grades.jsonl.gz") for pair in _graded_pairs(row, texts)]
+    if not pairs:
+        raise DatasetError(f"{folder}: none of its passages is one of the writers'")
     with gzip.open(out, "wt", encoding="utf-8") as stream:
-        for row in read("queries.jsonl.gz"):
-            if row["kind"] == "unanswerable":
-                continue
-            counts["found" if row["passage"] in texts else "without its passage"] += 1
-            if row["passage"] in texts:
-                pair = {"query": row["query"], "positive": texts[row["passage"]], "negatives": []}
-                print(json.dumps(pair, ensure_ascii=False), file=stream)
-        for row in read("grades.jsonl.gz"):
-            graded = [
-                (texts[passage], grade)
-                for passage, grade in zip(row["passages"], row["grades"], strict=True)
-                if passage in texts
-            ]
-            negatives = [text for text, grade in graded if grade < RELEVANT]
-            for text, grade in graded:
-                if grade >= RELEVANT:
-                    counts["graded pairs"] += 1
-                    pair = {"query": row["query"], "positive": text, "negatives": negatives}
-                    print(json.dumps(pair, ensure_ascii=False), file=stream)
-    return dict(counts)
+        for pair in pairs:
+            print(json.dumps(pair, ensure_ascii=False), file=stream)
+    return {
+        "found": len(found),
+        "without its passage": len(queries) - len(found),
+        "graded pairs": len(pairs) - len(found),
+    }
+
+
+def _graded_pairs(row: Row, texts: Mapping[str, str]) -> Iterator[Row]:
+    """A pair for each relevant passage of a graded list, with the others as negatives."""
+    graded = [
+        (texts[passage], grade)
+        for passage, grade in zip(row["passages"], row["grades"], strict=True)
+        if passage in texts
+    ]
+    negatives = [text for text, grade in graded if grade < RELEVANT]
+    for text, grade in graded:
+        if grade >= RELEVANT:
+            yield {"query": row["query"], "positive": text, "negatives": negatives}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print counts, or write pairs and print theirs."""
+    if len(arguments) not in (0, 2):
+        raise SystemExit(__doc__)
+    try:
+        result = write_pairs(*map(Path, arguments)) if arguments else summary()
+    except DatasetError as error:
+        raise SystemExit(str(error)) from error
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (1, 3):
-        raise SystemExit(__doc__)
-    result = summary() if len(sys.argv) == 1 else write_pairs(*map(Path, sys.argv[1:]))
-    print(json.dumps(result))
+    main(sys.argv[1:])

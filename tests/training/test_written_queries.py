@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import written_queries
-from written_queries import GRADES, WORDS, agreement, cut, kappa, passages, read, write_pairs
+from written_queries import (
+    GRADES,
+    WORDS,
+    agreement,
+    cut,
+    kappa,
+    main,
+    passages,
+    read,
+    write_pairs,
+)
 
 from resift.training.pairs import normalised, read_pairs
 
@@ -37,6 +47,8 @@ def test_kappa_is_one_for_equal_grades_and_nothing_for_chance() -> None:
     first, second = rng.integers(GRADES, size=(2, 5000))
     assert kappa(first, first) == 1
     assert abs(kappa(first, second)) < 0.05
+    # One step apart in one of three, where chance has 29 / 3 squared steps.
+    assert kappa(np.array([0, 3, 1]), np.array([0, 3, 2])) == pytest.approx(1 - 3 / 29)
     near = np.clip(first + rng.integers(-1, 2, size=len(first)), 0, GRADES - 1)
     assert 0.6 < kappa(first, near) < 0.95
 
@@ -59,17 +71,27 @@ def test_a_passage_ends_with_a_sentence(words: int) -> None:
     assert words <= WORDS or result.endswith(".")
 
 
+def pairs_in(folder: Path, name: str, *rows: dict[str, str]) -> None:
+    folder.mkdir(exist_ok=True)
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+
+
+def test_a_title_precedes_a_text_that_does_not_name_it(tmp_path: Path) -> None:
+    rows = [{"query": "q", "positive": text, "title": "Gout"} for text in ("Joints hurt.", "gout!")]
+    pairs_in(tmp_path / "pairs", "medquad", *rows)
+    assert [text for _, text in passages(tmp_path / "pairs")] == ["Gout. Joints hurt.", "gout!"]
+
+
 def test_pairs_are_joined_by_the_passages_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = {"squad-sentences": "The kite flies high.", "sqlite-manual": "A table has rows."}
     folder = tmp_path / "pairs"
-    folder.mkdir()
-    for name, text in texts.items():
-        line = json.dumps({"query": "Rows", "positive": text})
-        (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(line.encode()))
+    pairs_in(folder, "squad-sentences", {"query": "Rows", "positive": "The kite flies high."})
+    pairs_in(folder, "sqlite-manual", {"query": "Rows", "positive": "A table has rows."})
     names = {text: name for name, text in passages(folder)}
     kite, rows = names["The kite flies high."], names["Rows: A table has rows."]
+    assert len(kite) == len(read("queries.jsonl.gz")[0]["passage"])
     released = {
         "queries.jsonl.gz": [
             {"query": "what flies", "kind": "question", "source": "squad", "passage": kite},
@@ -88,3 +110,39 @@ def test_pairs_are_joined_by_the_passages_words(
         ("what flies", "The kite flies high.", []),
         ("rows?", "Rows: A table has rows.", ["The kite flies high."]),
     ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("no folder", "no NAME.jsonl.gz in it; expected a folder of pairs"),
+        ("other passages", "none of its passages is one of the writers'"),
+        ("a broken line", "medquad.jsonl.gz:1: expected a line of"),
+        ("a file that is there", "exists; name a new file"),
+    ],
+)
+def test_what_cannot_be_joined_is_a_line_and_writes_nothing(
+    tmp_path: Path, fault: str, message: str
+) -> None:
+    folder, out = tmp_path / "pairs", tmp_path / "out.jsonl.gz"
+    if fault == "other passages":
+        pairs_in(folder, "medquad", {"query": "q", "positive": "nobody has read this"})
+    elif fault == "a broken line":
+        pairs_in(folder, "medquad", {"query": "q"})
+    elif fault == "a file that is there":
+        out.write_bytes(b"mine")
+    before = out.read_bytes() if out.exists() else None
+    with pytest.raises(SystemExit, match=message) as caught:
+        main([str(folder), str(out)])
+    assert "\n" not in str(caught.value)
+    assert (out.read_bytes() if out.exists() else None) == before
+
+
+def test_the_summary_counts_what_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    result = json.loads(capsys.readouterr().out)
+    assert result["queries"] == sum(result["kinds"].values()) == sum(result["sources"].values())
+    lists = read("grades.jsonl.gz")
+    assert result["lists"] == len(lists)
+    assert sum(result["grades"].values()) == sum(len(row["grades"]) for row in lists)
+    assert result["twice"]["lists"] == sum("again" in row for row in lists)
