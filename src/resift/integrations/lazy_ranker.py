@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from resift.background import Background, Shared
 from resift.errors import InputError, shown
-from resift.rerank.families.names import NamedRanker, open_ranker
+from resift.rerank.base import BaseReranker
+from resift.rerank.families.names import open_ranker
 from resift.rerank.options import RankOptions, checked_budget, checked_flag
 from resift.rerank.ranker import Ranker, checked_ranking
 from resift.search.options import check_component
@@ -78,7 +79,7 @@ class LazyRanker:
         )
         return _checked(ranker, documents, arguments, ranking)
 
-    def _begin(self) -> "Future[NamedRanker]":
+    def _begin(self) -> "Future[BaseReranker]":
         model, _ = self._arguments
         return self._background.run(lambda: open_ranker(model))
 

@@ -3,11 +3,9 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable
-from typing import Protocol
 
 from resift.errors import InputError, ModelNotFound, shortened
-from resift.rerank.early_exit import TOLERANCE
+from resift.rerank.base import BaseReranker
 from resift.rerank.families.chain import Chain
 from resift.rerank.families.fallback import BUNDLED
 from resift.rerank.families.listwise import ListwiseReranker
@@ -15,7 +13,6 @@ from resift.rerank.families.remote import SERVICES, RemoteReranker
 from resift.rerank.ranker import Ranker
 from resift.rerank.reranker import Reranker
 from resift.settings import Settings, checked_settings
-from resift.types import DocumentLike, LongDocuments, Ranking
 
 LISTWISE = "llm"
 _SERVICES = (LISTWISE, *SERVICES)
@@ -30,44 +27,13 @@ _FORMS = (
 )
 
 
-class NamedRanker(Protocol):
-    """A `Ranker` with all the arguments of `Reranker.rank`, that says what it is."""
-
-    @property
-    def name(self) -> str:
-        """Its name, for people."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What identifies everything that decides a logit, as far as it can be known."""
-
-    def rank(
-        self,
-        query: str,
-        documents: Iterable[DocumentLike],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
-    ) -> Ranking:
-        """`Reranker.rank`."""
-
-    def close(self) -> None:
-        """Release what it holds."""
-
-
 def open_ranker(
     name: str | os.PathLike[str] | None = None,
     *,
     calibration: str | os.PathLike[str] | None = None,
     fallback: Ranker | str | None = BUNDLED,
     settings: Settings | None = None,
-) -> NamedRanker:
+) -> BaseReranker:
     """Open a second stage by its name; None is the settings' model, else the bundled one.
 
     - ``bundled``, a folder or a hub id: a local model (`Reranker`).
