@@ -150,9 +150,7 @@ def _projection(folder: Path, ours: str) -> tuple[Arrays, Projection]:
     """A dense layer's weights under our names, and what they do not show."""
     config = Config.read(folder)
     config.refuse("module_input_name", "token_embeddings", remedy="it reads no token states")
-    activation = dense_activation(
-        short_name(config.get("activation_function", "Identity")), folder
-    )
+    activation = dense_activation(short_name(config.get("activation_function", "Identity")), folder)
     residual = bool(config.get("use_residual", False))
     weights = read_weights(
         folder,

@@ -220,12 +220,12 @@ def dense_activation(name: str, folder: Path) -> Activation:
     return "identity" if name == "identity" else ACTIVATIONS[name]
 
 
-def activation_of(folder: Path, config: Config) -> str:
+def activation_of(folder: Path) -> str:
     """What sentence-transformers makes scores of logits with, in small letters; empty if unnamed.
 
-    It is in the settings file, or in the model's `config` as older versions save it.
+    It is in the settings file, or in the encoder's config as older versions save it.
     """
-    file = folder / SETTINGS
+    file, config = folder / SETTINGS, Config.read(transformer_folder(folder))
     older = config.get("sentence_transformers")
     activation = (
         (read_object(file) if file.is_file() else {}).get("activation_fn")
@@ -235,9 +235,9 @@ def activation_of(folder: Path, config: Config) -> str:
     return short_name(activation or "")
 
 
-def check_activation(folder: Path, config: Config, labels: int) -> None:
+def check_activation(folder: Path, labels: int) -> None:
     """Raise `ModelError` if scores are activated by what changes the order of their logits."""
-    if activation := activation_of(folder, config):
+    if activation := activation_of(folder):
         _check_order_is_kept(activation, labels, folder)
 
 

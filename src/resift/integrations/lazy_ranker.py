@@ -103,7 +103,7 @@ def rank_arguments(
 ) -> dict[str, Any]:
     """The options of `Reranker.rank` that are set, so that a ranker without the others works.
 
-    `use_scores` says whether candidates will have first-stage scores, without which a
+    `use_scores` tells whether candidates will have first-stage scores, without which a
     `fusion_weight` means nothing. Raises `InputError` for invalid values.
     """
     options = RankOptions(

@@ -97,8 +97,9 @@ class Manifest:
     into a vector. `query_prompt` is put before queries, `passage_prompt` before an embedder's
     passages. `revision` is the commit of `base_model`, `label` the relevance column that the caller
     chose, `activation` what sentence-transformers makes scores of its logits with, empty if it
-    names nothing, `report` the check of the conversion. `causal` is the prompt of a causal reranker,
-    `multi_vector` the settings of a multi-vector model, whose `max_tokens` limits a document.
+    names nothing, `report` the check of the conversion. `causal` is the prompt of a causal
+    reranker, `multi_vector` the settings of a multi-vector model, whose `max_tokens` limits a
+    document.
     """
 
     name: str

@@ -39,7 +39,7 @@ class Chain(BaseReranker):
 
     All share the deadline of a call. Candidates that a later reranker had no time for stay where
     they are; the others exchange their positions. If a reranker fails, the order before it stays.
-    In both cases the receipt is `partial` and says why. `Receipt.receipts` has one receipt a
+    In both cases the receipt is `partial` and has the reason. `Receipt.receipts` has one receipt a
     reranker, in running order. Threads may share a chain. `close` closes the rerankers.
 
     `rank` passes its arguments to every reranker, and `min_score` and `abstain_below` to the last
@@ -57,7 +57,10 @@ class Chain(BaseReranker):
             )
         for reranker in rerankers:
             if isinstance(reranker, type) or not callable(getattr(reranker, "rank", None)):
-                raise InputError(f"{shown(reranker)}: not a reranker; expected a method rank")
+                raise InputError(
+                    f"{shown(reranker)}: not a reranker; expected an object with a method rank; "
+                    "a name goes into open_ranker(…)"
+                )
         super().__init__()
         self._rerankers = rerankers
         self._depths = _checked_depths(depths, len(rerankers))
@@ -155,15 +158,13 @@ class Chain(BaseReranker):
         return order.ranking(self.name, self.fingerprint)
 
 
-_DEFAULTS = RankOptions()
-
-
 def _arguments(options: RankOptions, is_last: bool) -> dict[str, Any]:
-    """The options that the caller set, since a `Ranker` need not know all."""
-    names = ["exact", "tolerance", "fusion_weight", "long_documents"]
-    names += ["min_score", "abstain_below"] if is_last else []
-    values = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+    """The options that the caller set; thresholds are for the last reranker."""
+    arguments = options.given()
+    if not is_last:
+        arguments.pop("min_score", None)
+        arguments.pop("abstain_below", None)
+    return arguments
 
 
 def _checked_depths(depths: object, count: int) -> tuple[int, ...]:

@@ -36,7 +36,7 @@ _MARGIN_S = 0.005
 """The time to make a ranking of what a service answered."""
 
 _NO_FAILURES = ("refused",)
-"""Causes that say something of one request and nothing of the service."""
+"""Causes that concern one request and not the service."""
 
 _LOG = logging.getLogger("resift")
 
@@ -184,7 +184,7 @@ class ServiceCalls(ABC):
         return ranking
 
     def _answer(self, call: ServiceCall) -> Ranking | None:
-        """The ranking of the service; None if there is none (yet): `failure` may say why."""
+        """The ranking of the service; None if there is none (yet), maybe for a `failure`."""
         scored = None if call.failure is not None else self._scores_of(call)
         if scored is None:
             return None
