@@ -66,7 +66,7 @@ class ListwiseReranker(ServiceRanker):
     and answers with their order (Sun et al. 2023, https://arxiv.org/abs/2304.09542). Windows slide
     from the end of the list to its front by `step` (by default by half a window), so that good
     documents move up; `passes` go through the list. Documents are cut to `max_document_tokens`
-    tokens, counted with the bundled tokenizer (`Hit.tokens_seen`, `tokens_dropped`, status ``cut``).
+    tokens of the bundled tokenizer (`Hit.tokens_seen`, `tokens_dropped`, status ``cut``).
 
     A model gives an order and no scores. `Hit.score` is evenly spaced by rank and
     `Receipt.calibration` is ``rank``: neither tells how relevant a document is. So `min_score` and
