@@ -26,7 +26,7 @@ with Elasticsearch(url) as client:
     )
 
     # 2. Both stages: 50 documents of Elasticsearch, the best five after reading them, in at most
-    #    two seconds. What was not ready by then is missing, and the receipt says so. The model is
+    #    two seconds. What was not ready by then is missing, and the receipt tells so. The model is
     #    loaded before, as a server would at its start.
     with TwoStage(first_stage) as stages:
         stages.load()

@@ -54,6 +54,6 @@ for hit in ranking:
     print(f"  {hit.score:.3f}  {hit.id}  {hit.text}  {dict(hit.metadata)}")
 
 # 4. If Qdrant fails, its error is raised. If the reranker is late, the order is Qdrant's, and the
-#    receipt says so.
+#    receipt tells so.
 print("partial:", ranking.receipt.partial, "in", f"{ranking.receipt.timings_ms['total']:.0f} ms")
 client.close()

@@ -44,7 +44,7 @@ with tempfile.TemporaryDirectory() as folder:
     print("FTS5 alone:", [candidate.id for candidate in retriever(QUESTION, 3)])
 
     # 2. TwoStage adds the second stage, with the deadline and the receipt of an index's search.
-    #    If the reranker is late or fails, the order is that of FTS5, and the receipt says why.
+    #    If the reranker is late or fails, the order is that of FTS5, and the receipt tells why.
     with TwoStage(retriever) as stages:
         ranking: Ranking = stages.search(QUESTION, top_n=3, budget_ms=10_000)
         for hit in ranking:

@@ -58,7 +58,7 @@ print(QUESTION)
 for hit in ranking:
     print(f"{hit.rank}. {hit.text}")
 
-# 2. It gives an order and no scores. `score` is spaced by rank, and the receipt says so, so do not
+# 2. It gives an order and no scores. `score` is spaced by rank, and the receipt tells so: do not
 #    compare it with a threshold.
 print("scores:", [round(hit.score or 0.0, 3) for hit in ranking], ranking.receipt.calibration)
 print("notes:", *ranking.receipt.notes)

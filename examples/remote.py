@@ -69,7 +69,7 @@ print(f"1. {reranker.name}")
 show(reranker.rank(QUESTION, TEXTS))
 
 # 2. The service is down. It is asked twice, then the bundled model ranks: the call does not fail,
-#    and its receipt says who ranked and why. `receipts` has the receipts of both.
+#    and its receipt tells who ranked and why. `receipts` has the receipts of both.
 Standin.mood = "ill"
 print("2. the service is down")
 ranking = reranker.rank(QUESTION, TEXTS)

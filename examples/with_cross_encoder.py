@@ -32,6 +32,6 @@ print(QUESTIONS[0])
 for row in model.rank(QUESTIONS[0], [*PASSAGES, ""], top_k=4, return_documents=True):
     print(f"  {row['score']:.3f}  {row['corpus_id']}  {row['text']}")
 
-# 4. What sentence-transformers does not have: a time limit, and a receipt that says what it cost.
+# 4. What sentence-transformers does not have: a time limit, and a receipt that tells what it cost.
 receipt = model.reranker.rank(QUESTIONS[0], PASSAGES, budget_ms=2_000).receipt
 print(f"scored {receipt.scored} of {receipt.depth}, read {receipt.tokens} tokens")

@@ -56,7 +56,7 @@ for passage in Support()(question=QUESTION).context:
     print(f"  {passage}")
 
 # 4. The prediction has a list for each field: those of the first stage stay with their passages.
-#    Its receipt says what was read, and what was left out for lack of time.
+#    Its receipt tells what was read, and what was left out for lack of time.
 prediction = retriever(QUESTION)
 for score, page, rank in zip(
     prediction.scores, prediction.page, prediction.first_stage_ranks, strict=True

@@ -38,7 +38,7 @@ pipeline.add_component("ranker", ResiftRanker(top_k=2, budget_ms=2_000))
 pipeline.connect("retriever.documents", "ranker.documents")
 
 # 3. A run. `include_outputs_from` shows what the first stage made of the question. The second
-#    socket, `receipt`, says what was read, how long that took, and what was left out.
+#    socket, `receipt`, tells what was read, how long that took, and what was left out.
 result = pipeline.run(
     {"retriever": {"query": QUESTION}, "ranker": {"query": QUESTION}},
     include_outputs_from={"retriever"},

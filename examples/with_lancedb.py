@@ -55,7 +55,7 @@ with tempfile.TemporaryDirectory() as folder:
     receipt = json.loads(result.schema.metadata[b"resift.receipt"])
     print(f"scored {receipt['scored']} of {receipt['depth']}, partial: {receipt['partial']}")
 
-    # 4. The same object works for full-text queries. A vector query has no words: say them.
+    # 4. The same object works for full-text queries. A vector query has no words: pass them.
     words = table.search(QUESTION, query_type="fts").rerank(reranker).limit(1).to_list()
     vectors = table.search(QUESTION_VECTOR).rerank(reranker, query_string=QUESTION).limit(3)
     print("full text:", words[0]["text"])

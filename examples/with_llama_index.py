@@ -40,7 +40,7 @@ with tempfile.TemporaryDirectory() as folder:
     #    reranks them. All arguments of `Index.search` work: `where`, `mode`, `budget_ms`, …
     retriever = ResiftRetriever(index, top_n=2, depth=4)
     for node in retriever.retrieve(QUESTION):
-        # Each node says where it comes from, down to the line.
+        # Each node tells where it comes from, down to the line.
         citation = node.metadata["citation"]
         print(f"{node.score:.3f}  {Path(citation['uri']).name}, line {citation['line']}")
 

@@ -1,4 +1,4 @@
-"""Does reranking make my first stage better? A PyTerrier experiment says so.
+"""Does reranking make my first stage better? A PyTerrier experiment tells.
 
 Run: pip install 'resift[pyterrier]', then python examples/with_pyterrier.py. It needs no Java, and
 nothing is downloaded.
@@ -52,7 +52,7 @@ reranked = first_stage >> ResiftReranker()
 fast = (first_stage % 100 >> ResiftReranker() % 2).compile()
 
 # 4. The table. A row without a score, such as one without text, stays behind the others with a
-#    negative score, and `relevance_status` says why.
+#    negative score, and `relevance_status` tells why.
 print(reranked.search("How can I cancel my plan?")[["docno", "score", "relevance_status", "rank"]])
 table = pt.Experiment(
     [first_stage, reranked, fast],

@@ -50,9 +50,10 @@ if TYPE_CHECKING:
     from resift.index.source_options import SourceOptions
     from resift.index.sources.patterns import Globs
     from resift.index.versions.record import VectorIndex, Version
+    from resift.rerank.base import BaseReranker
     from resift.rerank.families.chain import Chain
     from resift.rerank.families.listwise import ListwiseReranker
-    from resift.rerank.families.names import NamedRanker, open_ranker
+    from resift.rerank.families.names import open_ranker
     from resift.rerank.families.remote import RemoteReranker
     from resift.rerank.ranker import Ranker
     from resift.rerank.reranker import Reranker
@@ -109,7 +110,8 @@ _MODULES = {
     "index.versions.record": "VectorIndex Version",
     "rerank.families.chain": "Chain",
     "rerank.families.listwise": "ListwiseReranker",
-    "rerank.families.names": "NamedRanker open_ranker",
+    "rerank.base": "BaseReranker",
+    "rerank.families.names": "open_ranker",
     "rerank.families.remote": "RemoteReranker",
     "rerank.ranker": "Ranker",
     "rerank.reranker": "Reranker",
@@ -130,21 +132,21 @@ _MODULES = {
 _HOMES = {name: f"resift.{module}" for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
-    "AnalyserSpec", "ArtifactError", "AzSettings", "Basis", "BelowFloor", "Calibrated",
-    "CalibrationError", "Candidate", "Chain", "Citation", "CitationStatus", "Cited",
+    "AnalyserSpec", "ArtifactError", "AzSettings", "BaseReranker", "Basis", "BelowFloor",
+    "Calibrated", "CalibrationError", "Candidate", "Chain", "Citation", "CitationStatus", "Cited",
     "ClusterError", "Collapse", "Columns", "Comparison", "Context", "ContextOrder",
     "ContextSource", "DatasetError", "Document", "DocumentLike", "Embedder", "EmbedderError",
     "Explainer", "Explanation", "Globs", "GsSettings", "Hit", "HubError", "Index", "IndexBusy",
     "IndexMismatch", "IndexNotFound", "InputError", "ListwiseReranker", "LongDocuments",
-    "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound",
-    "NamedRanker", "NoCopy", "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part",
-    "PassageReader", "Precomputed", "Precomputer", "Progress", "ProgressCallback", "QueryError",
-    "Ranker", "Ranking", "Receipt", "RemoteReranker", "Reranker", "RerankerClosed",
-    "RerankerError", "ResiftError", "Retrieved", "Retriever", "RuntimeFailure", "ScoredCandidates",
-    "Settings", "SettingsError", "SourceError", "SourceLost", "SourceOptions", "Status",
-    "StorageSettings", "StoreError", "SyncFailure", "SyncPlan", "SyncReport", "TwoStage",
-    "Unreadable", "UnsafeStore", "Vanished", "VectorIndex", "Verdict", "Verification", "Version",
-    "VersionGone", "Workers", "open_ranker",
+    "MassDeletion", "MissingExtra", "Mode", "ModelCheck", "ModelError", "ModelNotFound", "NoCopy",
+    "OutputError", "Overloaded", "ParityError", "ParseLimits", "Part", "PassageReader",
+    "Precomputed", "Precomputer", "Progress", "ProgressCallback", "QueryError", "Ranker",
+    "Ranking", "Receipt", "RemoteReranker", "Reranker", "RerankerClosed", "RerankerError",
+    "ResiftError", "Retrieved", "Retriever", "RuntimeFailure", "ScoredCandidates", "Settings",
+    "SettingsError", "SourceError", "SourceLost", "SourceOptions", "Status", "StorageSettings",
+    "StoreError", "SyncFailure", "SyncPlan", "SyncReport", "TwoStage", "Unreadable", "UnsafeStore",
+    "Vanished", "VectorIndex", "Verdict", "Verification", "Version", "VersionGone", "Workers",
+    "open_ranker",
 ]  # fmt: skip
 
 

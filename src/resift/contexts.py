@@ -43,7 +43,7 @@ class Context:
 
     Of the hits with a text, `left_out` did not fit, `same_text` have the text of a better hit, and
     `over_limit` are further ones of a document that has `per_document` of them. A hit that a
-    source has grown to is neither left out nor over the limit. `notes` say what could not be read.
+    source has grown to is neither left out nor over the limit. `notes` tell what could not be read.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Which errors of a component a call survives, and what its receipt says of them."""
+"""Which errors of a component a call survives, and what its receipt tells of them."""
 
 import logging
 

@@ -100,6 +100,8 @@ _ENVIRONMENT = {
     "voyage_key": ("VOYAGE_API_KEY",),
     "reranker_key": ("RESIFT_RERANKER_KEY",),
 }
+_KEYS = ("embedder_key", "openai_key", "cohere_key", "jina_key", "voyage_key", "reranker_key")
+_SECRETS = ("embedder", *_KEYS)  # the URL of an embedder may name a password
 RUNTIMES = ("openvino", "onnxruntime")
 MIN_MEMORY_MB = 256
 MAX_COUNT = 1_000_000_000
@@ -189,22 +191,18 @@ class Settings:
     def without_secrets(self) -> "Settings":
         """The settings of models alone: without stores, keys and the embedder, for a pickle."""
         is_url = "://" in (self.model or "")
-        return replace(
-            self,
-            model=None if is_url else self.model,
-            storage=StorageSettings(),
-            embedder=None,
-            embedder_key=None,
-            openai_key=None,
-            cohere_key=None,
-            jina_key=None,
-            voyage_key=None,
-            reranker_key=None,
-        )
+        model = None if is_url else self.model
+        secrets: dict[str, Any] = dict.fromkeys(_SECRETS)
+        return replace(self, model=model, storage=StorageSettings(), **secrets)
 
     def origin(self, name: str) -> str | None:
         """The variable or file of a value; None for defaults and arguments of the constructor."""
         return self.origins.get(name)
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting; the first one if there are several."""
+    return _ENVIRONMENT[name][0]
 
 
 def expand_home(path: str | os.PathLike[str]) -> Path:
@@ -318,7 +316,5 @@ _CHECKS: Mapping[str, Callable[[str, Any], Any]] = {
     "cache_dir": _path,
     "cache_gb": _count(1),
     "ca_file": _path,
-    "embedder": secret,
-    "embedder_key": secret,
-    **dict.fromkeys(("openai_key", "cohere_key", "jina_key", "voyage_key", "reranker_key"), secret),
+    **dict.fromkeys(_SECRETS, secret),
 }

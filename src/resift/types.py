@@ -51,7 +51,7 @@ Calibrated = Literal["none", "model", "judged", "judged_other_depth", "rank"]
 - ``judged``: the probability of relevance, fitted on your judgments by ``resift calibrate``.
 - ``judged_other_depth``: fitted on your judgments, for lists of another depth, where relevant
   documents are more or less frequent. Not a probability here (`Receipt.notes` has both depths).
-- ``rank``: evenly spaced by rank, from a reranker that gives an order and no scores. They say
+- ``rank``: evenly spaced by rank, from a reranker that gives an order and no scores. They tell
   nothing of how relevant a document is, and scores of two calls do not compare.
 """
 

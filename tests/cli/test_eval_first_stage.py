@@ -11,6 +11,9 @@ import pytest
 
 from cli.command import Done, Resift
 from evaluation.small_collection import DOCUMENTS, make_collection
+from resift.errors import InputError
+from resift.evaluation.from_retriever import FromRetriever
+from resift.types import Document
 
 CODE = """
 from resift.types import Document
@@ -21,6 +24,8 @@ async def asearch(query, k):
     return search(query, k)
 def wordy(query, k):
     return [*search(query, k), *search(query, k)]
+def lazy(query, k):
+    yield from search(query, k)
 def broken(query, k):
     raise ConnectionError("refused by\\nhttps://u:top-secret@host")
 def odd(query, k):
@@ -69,6 +74,21 @@ def test_an_async_function_and_one_with_duplicates(desk: Desk) -> None:
     done = desk.eval("--first-stage", "stages_of_eval.py:wordy")
     assert done.code == 0
     assert "2 queries, the first is q1: the first stage returned 8 documents for k=4" in done.err
+
+
+def test_a_generator_is_read_once(desk: Desk) -> None:
+    done = desk.eval("--first-stage", "stages_of_eval:lazy")
+    assert (done.code, done.err) == (0, "") and "depth 4" in done.out
+
+
+def test_no_key_of_a_name_is_in_the_errors_of_its_client() -> None:
+    def fail(query: str, k: int) -> list[Document]:
+        raise ConnectionError("the key top-secret is wrong")
+
+    stage = FromRetriever(fail, "qdrant+https://host/docs?text=body&api_key=top-secret")
+    with pytest.raises(InputError, match=r"query q1 failed: .* the key … is wrong") as error:
+        stage.retrieve("q1", "a query", 3)
+    assert error.value.__cause__ is None  # its message has the key
 
 
 def test_what_it_opened_is_closed(desk: Desk) -> None:
@@ -136,14 +156,21 @@ def test_a_chain_with_a_part_that_fails_ends_the_evaluation(desk: Desk) -> None:
     assert "error: resift-minilm-l6 > tei" in done.err and "cannot be reached" in done.err
 
 
-@pytest.mark.parametrize("name", ["strings", "no_ids", "null_ids", "later", "astrings", "nothing"])
-def test_documents_without_an_id_are_refused(desk: Desk, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [("strings", "has no id"), ("no_ids", "has no id"), ("null_ids", "has no id"),
+     ("later", "has no id"), ("astrings", "has no id"), ("nothing", "is no document"),
+     ("no_text", "is no document")],
+)  # fmt: skip
+def test_documents_without_an_id_are_refused(
+    desk: Desk, tmp_path: Path, name: str, problem: str
+) -> None:
     """Their positions are not taken for ids, which judgments may have too."""
     (tmp_path / "without_ids.py").write_text(WITHOUT_IDS.format(texts=DOCUMENTS))
     (desk.collection / "qrels.tsv").write_text("q1\t0\t2\nq2\t1\t1\n")
     done = desk.eval("--first-stage", f"without_ids.py:{name}")
     assert (done.code, done.out) == (1, "") and "query q1: document" in done.error
-    assert "has no id" in done.error
+    assert problem in done.error
 
 
 WITHOUT_IDS = """
@@ -160,6 +187,8 @@ def later(query, k):
     return [{{"id": "d1", "text": "a"}}, "b"]
 def nothing(query, k):
     return [{{"id": "d1", "text": "a"}}, None]
+def no_text(query, k):
+    return [{{"id": "d1", "body": "a"}}]
 """
 
 

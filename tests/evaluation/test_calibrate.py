@@ -18,6 +18,7 @@ from resift.evaluation.calibrate import (
     JudgedLogits,
     JudgedPairs,
     LabelOptions,
+    baselines,
     calibrate,
     calibration_error,
     check,
@@ -32,7 +33,7 @@ from resift.evaluation.calibrate import (
 )
 from resift.evaluation.first_stage import doc_id
 from resift.rerank.artifact import load_artifact
-from resift.rerank.calibration import SIGMOID, Isotonic
+from resift.rerank.calibration import SIGMOID, Isotonic, Platt, ScoreScale
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.ordering import sigmoid
 from resift.rerank.result import ScoredCandidates
@@ -276,6 +277,16 @@ def test_the_best_passage_of_a_relevant_document_counts(bundled: Reranker) -> No
     assert _counts(judged) == (9, 1)
     best = next(hit for hit in scored.ranking() if doc_id(hit) == "d1")
     assert judged.plain.logits[judged.plain.relevant].tolist() == [best.logit]
+
+
+def test_a_fit_is_compared_with_the_models_own_curve_if_it_has_one() -> None:
+    model = ScoreScale("model", Platt(2, 0), Platt(3, 0))
+    judged = ScoreScale("judged", Platt(5, 1), None, otherwise=model)
+    for scale in (model, judged):  # a judged scale is no baseline: it was fitted in the same way
+        assert baselines(scale, fused=False) == {"none": SIGMOID, "model": Platt(2, 0)}
+        assert baselines(scale, fused=True) == {"none": SIGMOID, "model": Platt(3, 0)}
+    for scale in (ScoreScale("none", SIGMOID, SIGMOID), ScoreScale("judged", Platt(5, 1), None)):
+        assert baselines(scale, fused=False) == {"none": SIGMOID}
 
 
 def test_no_query_at_all_is_refused() -> None:

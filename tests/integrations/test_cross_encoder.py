@@ -6,8 +6,9 @@ int8 form is not close enough, so the scores agree within 1e-5; of one in int8, 
 """
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from convert.plain_checkpoints import TRAINED, pairs, write_checkpoint
 from integrations.stand_ins import Reversing
 from resift import Document, DocumentLike, InputError, QueryError, Reranker
+from resift.errors import RerankerError
 from resift.integrations.cross_encoder import CrossEncoder
+from resift.types import Ranking
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch and transformers
 
@@ -183,6 +186,16 @@ def test_a_ranker_without_rank_many_ranks_each_query() -> None:
     assert asked == [("a", ["x", "z"]), ("b", ["y"])]
 
 
+def test_a_ranking_that_is_none_is_refused() -> None:
+    class Repeating(Reversing):
+        def rank(self, *arguments: Any, **options: Any) -> Ranking:
+            ranking = super().rank(*arguments, **options)
+            return replace(ranking, hits=(ranking[0], ranking[0]))
+
+    with pytest.raises(RerankerError, match="2 hits, 1 of them of different candidates"):
+        CrossEncoder(cast(Reranker, Repeating())).predict([("q", "a"), ("q", "b")])
+
+
 def test_many_pairs_go_in_portions(model: CrossEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = [(f"query {number}", text) for number in range(5) for text in TEXTS]
     expected, sizes = model.predict(batch), []
@@ -268,3 +281,9 @@ def test_receipts_and_asynchronous_calls_are_the_rerankers(model: CrossEncoder) 
     ranking = asyncio.run(model.reranker.arank(QUERY, TEXTS))
     assert ranking.receipt.depth == len(TEXTS)
     assert [hit.index for hit in ranking] == [row["corpus_id"] for row in model.rank(QUERY, TEXTS)]
+
+
+@pytest.mark.parametrize("option", ["revision", "label", "calibration", "settings"])
+def test_an_open_reranker_is_not_opened_otherwise(option: str, in_one_runtime: Reranker) -> None:
+    with pytest.raises(InputError, match=f"{option}='a': this reranker is open; leave it out"):
+        CrossEncoder(in_one_runtime, **{option: "a"})  # type: ignore[arg-type]

@@ -299,3 +299,5 @@ def test_documents_may_come_from_any_iterable(in_one_runtime: Reranker) -> None:
     assert len(compressor.compress_documents(iter(documents), "a text")) == 2  # type: ignore[arg-type]
     with pytest.raises(InputError, match="documents: expected a list"):
         compressor.compress_documents(None, "a text")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected LangChain's Document, got 'a text'"):
+        compressor.compress_documents(["a text"], "a text")

@@ -19,6 +19,7 @@ from pyterrier.testing import transformer_test_class
 
 from integrations.stand_ins import PETS, Reversing, pets_index
 from resift import Candidate, Index, InputError, QueryError, Ranking, Reranker
+from resift.errors import RerankerError
 from resift.integrations.pyterrier import IndexRetriever, ResiftReranker
 
 pytestmark = pytest.mark.filterwarnings(
@@ -104,7 +105,7 @@ def test_other_columns_stay_and_the_input_is_not_changed(reranker: ResiftReranke
     assert list(again.columns) == list(frame.columns)
 
 
-def test_rows_without_a_score_stay_behind_and_say_why(reranker: ResiftReranker) -> None:
+def test_rows_without_a_score_stay_behind_and_tell_why(reranker: ResiftReranker) -> None:
     given = results()
     given.loc[given["docno"] == "dog", "text"] = ""
     frame = reranker(given)
@@ -114,7 +115,7 @@ def test_rows_without_a_score_stay_behind_and_say_why(reranker: ResiftReranker) 
     assert last["relevance_status"].tolist() == ["empty", "not_text"]
 
 
-def test_a_budget_of_nothing_leaves_the_order_and_says_so(in_one_runtime: Reranker) -> None:
+def test_a_budget_of_nothing_leaves_the_order_and_tells_so(in_one_runtime: Reranker) -> None:
     given = results().assign(query="never asked")
     late = ResiftReranker(reranker=in_one_runtime, budget_ms=0)
     frame = late(given)
@@ -152,6 +153,16 @@ def test_a_ranker_of_one_query_gets_each_budget_and_what_is_set() -> None:
     assert [call[0] for call in ranker.calls] == ["capital of Germany", "cats and dogs"]
     assert [call[2:] for call in ranker.calls] == [(2, 50.0)] * 2
     assert docnos(frame, "b") == ["de", "fr"] and docnos(frame, "a") == ["pets", "none"]
+
+
+def test_a_ranking_that_is_none_is_refused() -> None:
+    class Short(Reversing):
+        def rank(self, *arguments: Any, **options: Any) -> Ranking:
+            ranking = super().rank(*arguments, **options)
+            return replace(ranking, hits=ranking.hits[:1])
+
+    with pytest.raises(RerankerError, match="returned 1 hits"):
+        ResiftReranker(reranker=Short())(results())
 
 
 def test_scores_never_rise_even_where_a_ranker_orders_by_something_else() -> None:

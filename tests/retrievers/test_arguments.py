@@ -11,7 +11,6 @@ from resift.retrievers.arguments import (
     checked_client,
     checked_field,
     checked_filter,
-    checked_flag,
     checked_names,
     optional_count,
     optional_number,
@@ -143,7 +142,6 @@ def test_the_checks() -> None:
     checked_client(Client(), "search", "one")
     assert checked_field("text", "a.b") == "a.b"
     assert checked_names("metadata", {"a"}) == ("a",)
-    assert checked_flag("f", False) is False
     assert (optional_count("n", None), optional_count("n", 3.0)) == (None, 3)
     assert (optional_number("n", None), optional_number("n", 3)) == (None, 3.0)
     assert checked_filter([{}], several=True) == [{}] and checked_filter(None) is None

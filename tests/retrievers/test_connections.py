@@ -81,6 +81,14 @@ def test_a_shared_connection_is_closed_by_its_last_call() -> None:
     assert opened[1].closed_by == [os.getpid()]
 
 
+def test_a_connection_in_use_is_closed_when_its_call_ends() -> None:
+    pool = OpenedConnections(Connection, Connection.close)
+    with pool.use() as connection:
+        pool.close()
+        assert connection.closed_by == []
+    assert connection.closed_by == [os.getpid()]
+
+
 def test_an_error_of_a_call_leaves_nothing_in_use() -> None:
     connection = Connection()
     shared = SharedConnection(lambda: connection, Connection.close)

@@ -81,6 +81,11 @@ def test_nothing_in_a_question_is_syntax(connection: Any, query: str) -> None:
     assert ids(retriever(connection)(query, 3)) == (["d2"] if "object" in query else [])
 
 
+def test_a_lexical_search_encodes_no_query(connection: Any) -> None:
+    never = retriever(connection, vector="v", embed=lambda query: [1 / 0], mode="lexical")
+    assert never("object", 1) == retriever(connection)("object", 1) != []
+
+
 def test_a_condition_has_its_parameters(connection: Any) -> None:
     retrieve = retriever(connection, where="lang = ?", parameters=["de"])
     assert ids(retrieve("object keeps", 5)) == ["d4"]

@@ -104,7 +104,7 @@ def test_fields_become_text_title_and_metadata(client: Elasticsearch) -> None:
     assert heat.title == "Heat pumps" and heat.text == DOCUMENTS["heat"]["body"]
     assert heat.metadata == {"author": DOCUMENTS["heat"]["author"], "lang": "en"}
     assert boiler.text == "A gas boiler burns gas.\nIt heats water for a house."
-    assert empty.text is None  # what the reranker then says of it: not_text
+    assert empty.text is None  # its status after reranking: not_text
     (heat, *_) = retriever(client, metadata=["author.name", "author.tags", "no"])(QUERY, 1)
     assert heat.metadata == {"author.name": "Ada", "author.tags": ["home", "energy"]}
 
@@ -299,7 +299,7 @@ def test_arguments(client: Elasticsearch) -> None:
         retriever(client, mode="dense")
     with pytest.raises(InputError, match="embed: needs vector too"):
         retriever(client, embed=embed, vector=None)
-    with pytest.raises(InputError, match="mode 'bm25': expected one of hybrid, dense, lexical"):
+    with pytest.raises(InputError, match="mode='bm25': expected one of hybrid, dense, lexical"):
         retriever(client, mode="bm25")
     with pytest.raises(InputError, match="expected a list of names, got a string"):
         retriever(client, metadata="lang")

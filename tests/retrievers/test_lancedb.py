@@ -115,6 +115,15 @@ def test_hybrid(table: Any) -> None:
     assert ids(retriever(table, embed=lambda query: [0.0, 0.0])("pump", 3)) == ["heat"]
 
 
+def test_both_lists_are_deeper_than_the_result(tmp_path: Path) -> None:
+    texts = {"a": "moon moon moon", "b": "moon and sea", "c": "sun", "d": "sun and sea"}
+    embeddings = {"a": [-1.0, 0.0], "b": [0.9, 0.1], "c": [1.0, 0.0], "d": [0.5, 0.5]}
+    rows = [{"id": id_, "text": texts[id_], "vector": embeddings[id_]} for id_ in texts]
+    table = lancedb.connect(str(tmp_path)).create_table("docs", rows)
+    stage = LanceDBRetriever(table, embed=lambda query: [1.0, 0.0])
+    assert ids(stage("moon", 1)) == ["b"]  # second in both; first are a, and c
+
+
 def test_a_condition_comes_before_the_search(table: Any) -> None:
     for mode in ("lexical", "dense", "hybrid"):
         stage = retriever(table, embed=embed, mode=mode, where="lang = 'de'")

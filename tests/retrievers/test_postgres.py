@@ -118,6 +118,14 @@ def test_websearch_looks_for_all_words(server: str) -> None:
     retrieve.close()
 
 
+def test_a_lexical_search_encodes_no_query(server: str, lexical: PostgresRetriever) -> None:
+    never = retriever(server, vector="v", embed=lambda query: [1 / 0], mode="lexical")
+    try:
+        assert never("object", 1) == lexical("object", 1) != []
+    finally:
+        never.close()
+
+
 def test_a_condition_has_its_parameters(server: str) -> None:
     retrieve = retriever(server, where="lang = %s AND body LIKE '%%until%%'", parameters=["de"])
     assert ids(retrieve("object keeps", 5)) == ["d4"]

@@ -141,6 +141,21 @@ def _as_model(query: str) -> Any:
     return models.SparseVector(indices=[1, 2], values=[1.0, 1.0])
 
 
+def test_a_filter_holds_for_both_lists_before_they_are_fused(client: Any) -> None:
+    more = [
+        models.PointStruct(
+            id=id_,
+            vector={"dense": [1.0, 0.0], "words": models.SparseVector(indices=[3], values=[2.0])},
+            payload={"body": "Moon."},
+        )
+        for id_ in range(10, 20)
+    ]
+    client.upsert("docs", more)
+    english = models.FieldCondition(key="lang", match=models.MatchValue(value="en"))
+    stage = lexical(client, embed=lambda query: [1.0, 0.0], where=models.Filter(must=[english]))
+    assert stage.mode == "hybrid" and ids(stage("moon", 2)) == ["4", "1"]
+
+
 def test_a_text_index(client: Any) -> None:
     stage = QdrantRetriever(client, "docs", text="body", text_index="body")
     assert stage.mode == "lexical"

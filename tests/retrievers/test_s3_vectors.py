@@ -180,6 +180,20 @@ def test_pages_that_do_not_end(client: Any, peer: S3VectorsPeer) -> None:
         retriever(client)("heat", 3)
 
 
+def test_no_page_is_read_that_is_not_needed() -> None:
+    class Endless:
+        pages = 0
+
+        def query_vectors(self, **arguments: Any) -> Any:
+            self.pages += 1
+            assert self.pages < 5
+            vectors = [{"key": f"{self.pages}-{n}", "metadata": {"body": "x"}} for n in range(2)]
+            return {"vectors": vectors, "distanceMetric": "cosine", "nextToken": str(self.pages)}
+
+    endless = Endless()
+    assert ids(retriever(endless)("heat", 3)) == ["1-0", "1-1", "2-0"] and endless.pages == 2
+
+
 def test_in_an_event_loop(client: Any) -> None:
     assert ids(asyncio.run(retriever(client).aretrieve("heat", 3))) == ["heat", "boiler", "tides"]
 

@@ -1,5 +1,5 @@
 """SQLite as a first stage: FTS5 tables of each kind and vec0 tables, no word of a question is
-syntax, connections are read-only and used by one call at a time, and errors say what to do.
+syntax, connections are read-only and used by one call at a time, and errors tell what to do.
 """
 
 import sqlite3
@@ -108,6 +108,12 @@ def test_a_table_of_fts5_has_its_own_content(path: Path) -> None:
         assert ids(opened("object?", 3)) == ["d2"]
     with closing(SqliteRetriever(path, "notes", fts="notes", text="body")) as opened:
         assert ids(opened("object?", 3)) == ["2"]  # its rowid
+
+
+def test_a_lexical_search_encodes_no_query(path: Path) -> None:
+    never = retriever(path, vectors="vectors", embed=lambda query: [1 / 0], mode="lexical")
+    with closing(never) as opened:
+        assert ids(opened("object", 1)) == ["d2"]
 
 
 def test_a_condition_has_its_parameters(path: Path) -> None:

@@ -156,6 +156,18 @@ def test_a_reranker_that_is_late_leaves_the_order_of_the_first_stage() -> None:
     assert ranking.receipt.reason == "time was up before the reranker answered"
 
 
+def test_a_reranker_that_loses_candidates_leaves_the_order_of_the_first_stage() -> None:
+    class Losing(Picky):
+        def rank(self, query: str, documents: Sequence[Candidate], **arguments: Any) -> Ranking:
+            return super().rank(query, documents[:2], **arguments)
+
+    stages = TwoStage(documents, Losing())
+    ranking = stages.search(QUERY)
+    assert ids(ranking) == list(TEXTS) and ranking.receipt.partial
+    assert "Losing: returned 2 hits" in str(ranking.receipt.reason)
+    assert ids(stages.search(QUERY, min_score=0.0)) == ["d2", "d1"]  # others may be below it
+
+
 def test_a_first_stage_that_is_late_is_an_empty_ranking_with_a_reason() -> None:
     with Gate() as gate:
         ranking = TwoStage(gate.hold(documents), Backwards()).search(QUERY, budget_ms=50)
@@ -285,6 +297,41 @@ def test_a_coroutine_that_is_late_or_not_wanted_any_more_is_cancelled() -> None:
     slow = Both(60)
     asyncio.run(cancel(TwoStage(slow, Backwards())))
     assert slow.events == ["aretrieve", "cancelled"]
+
+
+def test_a_cancelled_search_waits_no_longer_for_a_thread() -> None:
+    async def cancel(stages: TwoStage, gate: Gate) -> None:
+        task = asyncio.ensure_future(stages.asearch(QUERY, budget_ms=60_000))
+        while not gate.calls:
+            await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    ranker = Backwards()
+    with Gate() as gate:
+        stages = TwoStage(gate.hold(documents), ranker)
+        asyncio.run(cancel(stages, gate))
+        assert stages._async_searches.wait(10), "the thread still waits"
+    assert ranker.calls == []
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_it_closes_the_reranker_that_it_has_loaded_and_no_other(
+    given: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Closable(Backwards):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    ranker = Closable()
+    monkeypatch.setattr("resift.rerank.families.names.open_ranker", lambda **_: ranker)
+    with TwoStage(documents, ranker if given else None) as stages:
+        stages.load()
+        assert ids(stages.search(QUERY, 1)) == ["d4"] and ranker.closed == 0
+    assert ranker.closed == (0 if given else 1)
 
 
 def test_an_async_function_needs_asearch() -> None:

@@ -7,6 +7,7 @@ import json
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,6 +58,24 @@ class Request:
 
 
 Action = Callable[[Request], None]
+
+
+class Counted:
+    """An action that takes some seconds; `most` is how many ran at once."""
+
+    def __init__(self, then: Action, seconds: float) -> None:
+        self._then, self._seconds = then, seconds
+        self._lock = threading.Lock()
+        self._running = self.most = 0
+
+    def __call__(self, request: Request) -> None:
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        time.sleep(self._seconds)
+        with self._lock:
+            self._running -= 1
+        self._then(request)
 
 
 class Peer(ThreadingHTTPServer):

@@ -13,7 +13,7 @@ from resift.transport import pool as module
 from resift.transport.client import Response, TooLarge
 from resift.transport.endpoint import Endpoint, EndpointError, RetryLimits
 from resift.transport.pool import Pool
-from transport.peer import Request, serving
+from transport.peer import Counted, Request, serving
 
 ONCE = RetryLimits(timeout_s=10, tries=1, max_wait_s=1)
 FEW = RetryLimits(timeout_s=10, tries=5, max_wait_s=10)
@@ -183,23 +183,13 @@ def test_a_try_takes_no_longer_than_the_call() -> None:
 
 
 def test_so_many_requests_run_at_once_and_others_wait_until_their_time() -> None:
-    running, most, lock = 0, 0, threading.Lock()
-
-    def count(request: Request) -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.05)
-        with lock:
-            running -= 1
-        fine(request)
+    count = Counted(fine, 0.05)
 
     with serving(count) as peer, ThreadPoolExecutor(9) as threads:
         endpoint = Endpoint(peer.url, max_requests=3)
         list(threads.map(lambda _: endpoint.post({}, ONCE), range(9)))
         endpoint.close()
-    assert most == 3
+    assert count.most == 3
     with serving(Request.hang) as peer, ThreadPoolExecutor(1) as threads:
         endpoint = Endpoint(peer.url, max_requests=1)
         first = threads.submit(endpoint.post, {}, ONCE, time.monotonic() + 5)

@@ -97,7 +97,7 @@ def _written(documents: Path, folder: Path) -> int:
 
 @contextmanager
 def _damage_told(index_folder: Path) -> Iterator[None]:
-    """Say what to delete if the index cannot be used; the demo builds it again."""
+    """Tell what to delete if the index cannot be used; the demo builds it again."""
     try:
         yield
     except IndexBusy:

@@ -155,7 +155,7 @@ def index(
 
 @contextmanager
 def _told_to_go_on() -> Iterator[None]:
-    """Say at Ctrl-C that the work was not for nothing."""
+    """Tell at Ctrl-C that the work was not for nothing."""
     try:
         yield
     except KeyboardInterrupt:

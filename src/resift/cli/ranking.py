@@ -43,7 +43,7 @@ CALIBRATIONS: Mapping[Calibrated, str] = {
     "model": "calibrated by the model's maker",
     "judged": "calibrated on judgments",
     "judged_other_depth": "calibrated on judgments of lists of another depth",
-    "rank": "scores say the rank only",
+    "rank": "scores are ranks only",
 }
 
 
@@ -93,7 +93,7 @@ def print_ranking(ranking: Ranking, output: RankingFormat, language: str = LANGU
 
 
 def _print_reasons(ranking: Ranking, style: str | None = None) -> None:
-    """Print why a ranking is partial, and the notes of one without hits, which may say why."""
+    """Print why a ranking is partial, and the notes of one without hits, which may tell why."""
     if ranking.receipt.partial:
         print_note(f"partial: {ranking.receipt.reason}", style=style)
     for note in () if len(ranking) else ranking.receipt.notes:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,17 +19,16 @@ from resift.convert.calibration_text import CandidateLists, calibration_texts
 from resift.convert.causal_checkpoint import CausalCheckpoint, read_causal
 from resift.convert.causal_graph import write_graph
 from resift.convert.causal_products import Float32, Int8, Int8Weights, MixedInt8, Products
-from resift.convert.check import compare, described, is_close
+from resift.convert.check import check_finite, compare, described, is_close
 from resift.convert.output import (
     FLOAT32,
     Conversion,
-    Parity,
     finish,
+    list_parity,
     new_manifest,
-    spread_out,
+    with_check,
     with_report,
 )
-from resift.errors import ParityError
 from resift.rerank.artifact import (
     TOKENIZER,
     Agreement,
@@ -43,7 +43,7 @@ from resift.rerank.models import Batch, Model
 
 STAGE = "stage-0.onnx"
 CHECKED_LISTS, CHECKED_CHARACTERS = 5, 600
-"""Of the candidate lists and their texts: a pair takes as long as a hundred of a small encoder."""
+"""Of the candidate lists and their texts: a decoder takes long for a pair."""
 
 QUANTISER = "resift causal 1"
 """Name and version; the version changes with the numbers that are written."""
@@ -94,23 +94,16 @@ def convert_causal(
     ]
     with tempfile.TemporaryDirectory(prefix="resift-", dir=work) as temporary:
         float32 = _write(source, Path(temporary) / "float32", name, lists, FLOAT32, Float32())
-        if not all(np.isfinite(logits).all() for logits in float32.logits):
-            raise ParityError(
-                f"{folder}: its logits are not finite in float32; this checkpoint cannot be used"
-            )
+        check_finite(float32.logits, folder)
         best = _quantised(source, Path(temporary), name, lists, float32) if int8 else float32
         is_int8 = best.folder != float32.folder
         if best.report is not None:
             _log.info("%s: %s", name, described(best.report))
         manifest = replace(with_report(best.manifest, best.report), revision=revision)
-        parity = _parity(lists, float32.logits, Artifact(best.folder, manifest))
+        model = load_model(Artifact(best.folder, manifest))
+        parity = list_parity(lists, float32.logits, partial(_logit, model))
         conversion = finish(manifest, parity, best.folder, out, int8=is_int8)
-    report = best.report
-    if report is None or not is_int8:
-        return replace(conversion, report=report)
-    return replace(
-        conversion, report=report, pairs=report.pairs, max_difference=report.max_difference
-    )
+    return with_check(conversion, best.report)
 
 
 def _quantised(
@@ -161,12 +154,5 @@ def _list_logits(model: Model, query: str, texts: Sequence[str]) -> NDArray[np.f
     return logits
 
 
-def _parity(lists: CandidateLists, logits: Logits, artifact: Artifact) -> Parity:
-    """A few of the checked pairs, which cover the range of the float32 logits, by the artifact."""
-    model = load_model(artifact)
-    exact = np.concatenate(logits).astype(np.float64)
-    chosen = spread_out(exact)
-    pairs = [(query, text) for query, texts in lists for text in texts]
-    pairs = [pairs[index] for index in chosen]
-    values = [float(_list_logits(model, query, [text])[0]) for query, text in pairs]
-    return Parity(pairs, np.array(values), exact[chosen])
+def _logit(model: Model, query: str, text: str) -> float:
+    return float(_list_logits(model, query, [text])[0])

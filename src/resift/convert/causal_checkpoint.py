@@ -33,7 +33,6 @@ from resift.rerank.checkpoint_files import MODULES
 _LM_HEAD = "lm_head.weight"
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj")
 
-
 Floats = NDArray[np.float32]
 
 
@@ -85,7 +84,7 @@ def read_causal(folder: Path) -> CausalCheckpoint:
             f"{folder}: its answer is the token {answer_tokens.highest} of a vocabulary of {rows}; "
             "expected the settings that the model was saved with"
         )
-    check_activation(folder, config, 1)
+    check_activation(folder, 1)
     prompt = read_prompt(folder, config, tokenizer.tokenizer, decoder.prompt, answer_tokens)
     limit = min(config.whole("max_position_embeddings", least=1), tokenizer.max_tokens)
     limit = read_limit(transformer, tokenizer, limit)
@@ -109,7 +108,7 @@ def _check_modules(folder: Path) -> None:
 def _check_weights(
     stored: StoredWeights, shape: DecoderShape, decoder: Decoder, config: Config
 ) -> None:
-    """Raise `ModelError` for weights that are missing or of another size than the config says."""
+    """Raise `ModelError` for weights that are missing or of another size than in the config."""
     folder = config.file.parent
     expected = dict(_sizes(shape, decoder, config))
     missing = [name for name in expected if name not in stored]

@@ -6,12 +6,13 @@ correlation over all pairs decides, and that within lists, which a ranking shows
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resift.errors import InputError
+from resift.errors import InputError, ParityError
 from resift.rerank.artifact import Agreement
 
 MIN_SPEARMAN = 0.995
@@ -28,6 +29,14 @@ M = TypeVar("M")
 
 Logits = Sequence[NDArray[Any]]
 """Logits of candidates, one array ``(candidates,)`` a query."""
+
+
+def check_finite(logits: Logits, folder: Path) -> None:
+    """Raise `ParityError` for float32 logits that are not finite."""
+    if not all(np.isfinite(values).all() for values in logits):
+        raise ParityError(
+            f"{folder}: its logits are not finite in float32; this checkpoint cannot be used"
+        )
 
 
 def is_close(agreement: Agreement) -> bool:

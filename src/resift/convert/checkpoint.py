@@ -72,7 +72,7 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
             head_epsilon=head.epsilon,
         )
         check_sizes(weights, shape, folder)
-    check_activation(folder, config, len(weights.get(KERNEL, ())))
+    check_activation(folder, len(weights.get(KERNEL, ())))
     weights = with_relevance_logit(weights, config.get("id2label"), label, folder)
     if not (len(weights.get(TYPES, ())) > 1 and source.tokenizer.pair_types):
         shape, weights = replace(shape, token_types=False), _with_first_type(weights)
@@ -91,7 +91,8 @@ def read_cross_encoder(folder: Path, label: str | int | None = None) -> Checkpoi
 def read_encoder(folder: Path, *, whole_positions: bool = False) -> Checkpoint:
     """Read an encoder without a head. Raises `ModelError`.
 
-    With `whole_positions` it reads as many tokens as it has positions, whatever its tokenizer says.
+    With `whole_positions` it reads as many tokens as it has positions, whatever its tokenizer's
+    limit is.
     """
     config = Config.read(folder)
     family = family_of(config, folder)

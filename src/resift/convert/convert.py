@@ -7,12 +7,11 @@ late-interaction checkpoints, `causal.py` decoders.
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-
-import numpy as np
 
 from resift.convert.calibration_text import CandidateLists, calibration_texts, candidate_lists
 from resift.convert.causal import convert_causal
@@ -22,24 +21,29 @@ from resift.convert.embedder import convert_embedder
 from resift.convert.exits import measure_exits, stage_layers
 from resift.convert.export import Export, Stages, open_export, with_exits, write_stages
 from resift.convert.late_settings import late_format
-from resift.convert.modules import is_bi_encoder, is_causal
+from resift.convert.modules import activation_of, is_bi_encoder, is_causal
 from resift.convert.multi_vector import convert_multi_vector
 from resift.convert.output import (
     Conversion,
-    Parity,
     check_new_folder,
     finish,
+    list_parity,
     new_manifest,
-    spread_out,
+    with_check,
     with_report,
 )
 from resift.errors import InputError, ModelError
-from resift.rerank.artifact import Manifest, load_artifact, write_manifest
-from resift.rerank.checkpoint_files import activation_of
+from resift.rerank.artifact import Kind, Manifest, load_artifact, write_manifest
 from resift.rerank.loading import load_model
 from resift.rerank.models import Batch, Model
 
 MEASURED_LISTS = 4  # every fourth candidate list measures exits, the others fit them
+_KINDS: Mapping[Kind, str] = {
+    "embedder": "an embedder",
+    "causal": "a causal reranker",
+    "multi_vector": "a late-interaction model",
+}
+"""Those that have neither exits nor labels."""
 
 _log = logging.getLogger("resift")
 
@@ -71,22 +75,17 @@ def convert_folder(
     """
     check_new_folder(out)
     with _named(folder, name):
-        if late_format(folder) is not None:
-            _check_late_options(name, is_embedder, exits, label, prompts)
-            held = calibration_texts(texts)
+        kind = _kind(folder, name, is_embedder)
+        _check_options(name, kind, exits, label, prompts)
+        if kind == "multi_vector":
             return convert_multi_vector(
-                name, folder, out, held, revision=revision, int8=int8, work=work
+                name, folder, out, calibration_texts(texts), revision=revision, int8=int8, work=work
             )
-        is_embedder = is_embedder or is_bi_encoder(folder)
-        causal = not is_embedder and is_causal(folder)
-        _check_options(name, is_embedder, exits, label, prompts)
-        if causal:
-            _refuse(f"{name}: a causal reranker, which has no exits", "exits", exits or None)
-            _refuse(f"{name}: a causal reranker, which has no labels", "label", label)
+        if kind == "causal":
             return convert_causal(
                 name, folder, out, revision=revision, texts=texts, int8=int8, work=work
             )
-        if is_embedder:
+        if kind == "embedder":
             return convert_embedder(
                 name,
                 folder,
@@ -110,9 +109,9 @@ def convert_folder(
             write_manifest(export.artifact, manifest)
             model = load_model(load_artifact(export.artifact))
             manifest, explained = _with_measured_exits(manifest, model, lists[::MEASURED_LISTS])
-            parity = _parity(stages, model)
+            parity = list_parity(stages.lists, stages.logits, partial(_logit, model))
             conversion = finish(manifest, parity, export.artifact, out, int8=stages.is_int8)
-    return _with_check(replace(conversion, explained=explained), stages)
+    return with_check(replace(conversion, explained=explained), stages.report)
 
 
 def _log_check(name: str, stages: Stages) -> None:
@@ -120,38 +119,35 @@ def _log_check(name: str, stages: Stages) -> None:
         _log.info("%s: %s", name, described(stages.report))
 
 
+def _kind(folder: Path, name: str, is_embedder: bool) -> Kind:
+    """What a checkpoint becomes. Raises `ModelError`."""
+    if late_format(folder) is not None:
+        if is_embedder:
+            raise ModelError(
+                f"{name}: a late-interaction model, which gives a vector for each token; expected "
+                "an embedder, such as intfloat/e5-small-v2. As a reranker it is named by  "
+                "Reranker(…)"
+            )
+        return "multi_vector"
+    if is_embedder or is_bi_encoder(folder):
+        return "embedder"
+    return "causal" if is_causal(folder) else "cross_encoder"
+
+
 def _check_options(
     name: str,
-    is_embedder: bool,
+    kind: Kind,
     exits: Sequence[int],
     label: str | int | None,
     prompts: tuple[str | None, str | None],
 ) -> None:
     """Raise `InputError` for an option that the kind of model does not have."""
-    if is_embedder:
-        _refuse(f"{name}: an embedder, which has no exits", "exits", exits or None)
-        _refuse(f"{name}: an embedder, which has no labels", "label", label)
-    else:
+    if kind != "embedder":
         _refuse(f"{name}: a reranker, whose prompt is its own", "query-prompt", prompts[0])
         _refuse(f"{name}: a reranker, which has no passage prompt", "passage-prompt", prompts[1])
-
-
-def _check_late_options(
-    name: str,
-    is_embedder: bool,
-    exits: Sequence[int],
-    label: str | int | None,
-    prompts: tuple[str | None, str | None],
-) -> None:
-    """Raise for a use or an option that a late-interaction model does not have."""
-    if is_embedder:
-        raise ModelError(
-            f"{name}: a late-interaction model, which gives a vector for each token; expected an "
-            "embedder, such as intfloat/e5-small-v2. As a reranker it is named by  Reranker(…)"
-        )
-    _check_options(name, False, exits, label, prompts)
-    _refuse(f"{name}: a late-interaction model, which has no exits", "exits", exits or None)
-    _refuse(f"{name}: a late-interaction model, which has no labels", "label", label)
+    if kind in _KINDS:
+        _refuse(f"{name}: {_KINDS[kind]}, which has no exits", "exits", exits or None)
+        _refuse(f"{name}: {_KINDS[kind]}, which has no labels", "label", label)
 
 
 def _refuse(problem: str, option: str, value: object) -> None:
@@ -206,28 +202,9 @@ def _with_measured_exits(
     return replace(manifest, exits=tuple(exits)), tuple(explained)
 
 
-def _parity(stages: Stages, model: Model) -> Parity:
-    """A few of the checked pairs, which cover the range of the float32 logits, by the artifact."""
-    exact = np.concatenate(stages.logits).astype(np.float64)
-    chosen = spread_out(exact)
-    pairs = [(query, text) for query, texts in stages.lists for text in texts]
-    pairs = [pairs[index] for index in chosen]
-    logits = []
-    for query, text in pairs:
-        batch = Batch(model.rows(model.query_row(query), [text]))
-        for stage in model.stages:
-            batch, values = stage(batch)
-        logits.append(float(values[0]))
-    return Parity(pairs, np.array(logits), exact[chosen])
-
-
-def _with_check(conversion: Conversion, stages: Stages) -> Conversion:
-    """The conversion with the figures of the check, which are of more pairs than references."""
-    if stages.report is None or not stages.is_int8:
-        return replace(conversion, report=stages.report)
-    return replace(
-        conversion,
-        report=stages.report,
-        pairs=stages.report.pairs,
-        max_difference=stages.report.max_difference,
-    )
+def _logit(model: Model, query: str, text: str) -> float:
+    """The last stage's logit."""
+    batch = Batch(model.rows(model.query_row(query), [text]))
+    for stage in model.stages:
+        batch, values = stage(batch)
+    return float(values[0])

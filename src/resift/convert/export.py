@@ -17,13 +17,13 @@ from resift.convert.calibration_text import (
     vocabulary_lists,
     vocabulary_pairs,
 )
-from resift.convert.check import checked
+from resift.convert.check import check_finite, checked
 from resift.convert.checkpoint import Checkpoint
 from resift.convert.exits import Feeds, fit_exits, run_stages
 from resift.convert.graph import save_graph
 from resift.convert.quantise import QUANTISER, Quantiser, int8_output, int8_scales
 from resift.convert.stages import stage_graph
-from resift.errors import ModelError, ParityError
+from resift.errors import ModelError
 from resift.rerank.artifact import TOKENIZER, Agreement
 from resift.rerank.batching import schedule
 from resift.rerank.graph_checks import NEXT_STATES
@@ -113,7 +113,7 @@ def write_stages(export: Export, *, int8: bool) -> Stages:
         save_graph(stage_graph(export.source.weights, export.source.shape, layers), file)
     sessions = [open_session(file) for file in files]
     exact = _list_logits(sessions, rows)
-    _check_finite(exact, export.source.config.file.parent)
+    check_finite(exact, export.source.config.file.parent)
     runs = _range_runs(export, sessions) if int8 else []
     sessions.clear()  # the next step opens graphs of the same size
     report = _Int8Stages(export, runs).write(rows, exact) if int8 else None
@@ -240,10 +240,3 @@ def _known_lists(export: Export) -> CandidateLists:
     if len(known) >= MIN_KNOWN * len(lists):
         return known
     return vocabulary_lists(export.tokens.words())
-
-
-def _check_finite(logits: Logits, folder: Path) -> None:
-    if not all(np.isfinite(values).all() for values in logits):
-        raise ParityError(
-            f"{folder}: its logits are not finite in float32; this checkpoint cannot be used"
-        )

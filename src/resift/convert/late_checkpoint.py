@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from resift.convert.checkpoint import Checkpoint, most_tokens, read_encoder
-from resift.convert.config import ACTIVATIONS, Config, read_object
+from resift.convert.config import Config, read_object
 from resift.convert.families.family import Arrays
 from resift.convert.graph import Activation
 from resift.convert.late_settings import (
@@ -20,7 +20,13 @@ from resift.convert.late_settings import (
     late_format,
     read_late_settings,
 )
-from resift.convert.modules import module_folders, read_limit, transformer_folder
+from resift.convert.modules import (
+    dense_activation,
+    module_folders,
+    read_limit,
+    short_name,
+    transformer_folder,
+)
 from resift.convert.positions import Rotary
 from resift.convert.safetensors_files import read_weights
 from resift.convert.tokenizer_files import SETTINGS as TOKENIZER_SETTINGS
@@ -144,12 +150,7 @@ def _projection(folder: Path, ours: str) -> tuple[Arrays, Projection]:
     """A dense layer's weights under our names, and what they do not show."""
     config = Config.read(folder)
     config.refuse("module_input_name", "token_embeddings", remedy="it reads no token states")
-    full_name = str(config.get("activation_function", "Identity"))
-    name = full_name.rpartition(".")[2].lower()
-    if name not in ("identity", *ACTIVATIONS):
-        raise ModelError(
-            f"{folder}: activation {name}; expected identity or one of {', '.join(ACTIVATIONS)}"
-        )
+    activation = dense_activation(short_name(config.get("activation_function", "Identity")), folder)
     residual = bool(config.get("use_residual", False))
     weights = read_weights(
         folder,
@@ -157,7 +158,7 @@ def _projection(folder: Path, ours: str) -> tuple[Arrays, Projection]:
     )
     if f"{ours}.weight" not in weights:
         raise ModelError(f"{folder}: its weights have no {_LINEAR}; expected a dense layer")
-    return weights, Projection("identity" if name == "identity" else ACTIVATIONS[name], residual)
+    return weights, Projection(activation, residual)
 
 
 def _check_widths(

@@ -140,7 +140,7 @@ def _multi_vector_encoder(folder: Path) -> LateSettings:
 
 
 def _mask(folder: Path) -> Config:
-    """The settings of the module that says which tokens are compared."""
+    """The settings of the module that decides which tokens are compared."""
     if MASK not in module_kinds(folder):
         return Config(folder / MODULES, {})
     mask = Config.read(module_folder(folder, MASK))

@@ -172,7 +172,7 @@ def read_head(folder: Path) -> Head:
     for kind, path in modules:
         if kind == "Dense":
             dense, name = _dense(_inside(folder, path), "head.dense")
-            activation = _activation(name, folder / path)
+            activation = dense_activation(name, folder / path)
             weights |= dense
         if kind == "LayerNorm":
             weights |= read_weights(
@@ -189,7 +189,7 @@ def _dense(folder: Path, ours: str) -> tuple[Arrays, str]:
             f"{folder}: cannot be converted; expected a dense layer that reads {_POOLED}, without "
             "a residual"
         )
-    name = _short_name(config.get("activation_function") or _DEFAULT_ACTIVATION)
+    name = short_name(config.get("activation_function") or _DEFAULT_ACTIVATION)
     weights = read_weights(folder, lambda name: name.replace("linear.", f"{ours}."))
     if f"{ours}.weight" not in weights:
         raise ModelError(f"{folder}: its weights have no linear.weight; expected a dense layer")
@@ -207,11 +207,12 @@ def read_dense(folder: Path) -> tuple[Arrays, tuple[Activation, ...]]:
         if kind == "Dense":
             layer, name = _dense(_inside(folder, path), f"head.dense.{len(activations)}")
             weights |= layer
-            activations.append(_activation(name, folder / path))
+            activations.append(dense_activation(name, folder / path))
     return weights, tuple(activations)
 
 
-def _activation(name: str, folder: Path) -> Activation:
+def dense_activation(name: str, folder: Path) -> Activation:
+    """An activation by its `short_name`. Raises `ModelError` for one that graphs cannot have."""
     if name not in ("identity", *ACTIVATIONS):
         raise ModelError(
             f"{folder}: activation {name}; expected identity or one of {', '.join(ACTIVATIONS)}"
@@ -219,20 +220,25 @@ def _activation(name: str, folder: Path) -> Activation:
     return "identity" if name == "identity" else ACTIVATIONS[name]
 
 
-def check_activation(folder: Path, config: Config, labels: int) -> None:
-    """Raise `ModelError` if scores are activated by what changes the order of their logits.
+def activation_of(folder: Path) -> str:
+    """What sentence-transformers makes scores of logits with, in small letters; empty if unnamed.
 
-    The activation is in the settings file, or in the encoder's config as older versions save it.
+    It is in the settings file, or in the encoder's config as older versions save it.
     """
-    file = folder / SETTINGS
+    file, config = folder / SETTINGS, Config.read(transformer_folder(folder))
     older = config.get("sentence_transformers")
     activation = (
         (read_object(file) if file.is_file() else {}).get("activation_fn")
         or (older.get("activation_fn") if isinstance(older, dict) else None)
         or config.get("sbert_ce_default_activation_function")
     )
-    if activation is not None:
-        _check_order_is_kept(_short_name(activation), labels, folder)
+    return short_name(activation or "")
+
+
+def check_activation(folder: Path, labels: int) -> None:
+    """Raise `ModelError` if scores are activated by what changes the order of their logits."""
+    if activation := activation_of(folder):
+        _check_order_is_kept(activation, labels, folder)
 
 
 def _check_order_is_kept(activation: str, labels: int, folder: Path) -> None:
@@ -243,7 +249,7 @@ def _check_order_is_kept(activation: str, labels: int, folder: Path) -> None:
         )
 
 
-def _short_name(activation: object) -> str:
+def short_name(activation: object) -> str:
     """``torch.nn.modules.activation.GELU`` → ``gelu``."""
     return str(activation).rpartition(".")[2].lower()
 

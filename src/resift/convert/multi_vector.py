@@ -18,22 +18,21 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from resift.convert.calibration_text import CalibrationTexts, CandidateLists
-from resift.convert.check import checked, described
+from resift.convert.check import check_finite, checked, described
 from resift.convert.embedder_check import EmbedderTexts, known_texts
 from resift.convert.graph import save_graph
 from resift.convert.late_checkpoint import LateCheckpoint, read_late_checkpoint
 from resift.convert.late_interaction_graph import maxsim_graph
 from resift.convert.output import (
     Conversion,
-    Parity,
     finish,
+    list_parity,
     new_manifest,
-    spread_out,
+    with_check,
     with_report,
 )
 from resift.convert.quantise import QUANTISER, Quantiser, int8_output, int8_scales
 from resift.convert.stages import token_vector_graph
-from resift.errors import ParityError
 from resift.rerank.artifact import TOKENIZER, Agreement, Manifest
 from resift.rerank.models import Batch, TokenStates, run
 from resift.rerank.multi_vector import MultiVectorModel, query_feeds
@@ -78,7 +77,7 @@ def convert_multi_vector(
         tokenizer = load_tokenizer(folder / TOKENIZER)
         model = open_model(source, tokenizer, folder)
         exact = list_logits(model, known.lists)
-        _check_finite(exact, name)
+        check_finite(exact, checkpoint)
         source = replace(source, reading=_with_scale(source.reading, exact))
         report = None
         if int8:
@@ -87,13 +86,9 @@ def convert_multi_vector(
             model = open_model(source, tokenizer, folder)
         is_int8 = report is not None and report.is_int8
         manifest = _manifest(source, name, folder, revision, is_int8)
-        parity = _parity(model, known.lists, exact)
+        parity = list_parity(known.lists, exact, partial(_logit, model))
         conversion = finish(with_report(manifest, report), parity, folder, out, int8=is_int8)
-    if report is None or not is_int8:
-        return replace(conversion, report=report)
-    return replace(
-        conversion, report=report, pairs=report.pairs, max_difference=report.max_difference
-    )
+    return with_check(conversion, report)
 
 
 def write_float32(source: LateCheckpoint, folder: Path) -> None:
@@ -224,11 +219,6 @@ def _with_scale(reading: TokenVectors, logits: Logits) -> TokenVectors:
     )
 
 
-def _check_finite(logits: Logits, name: str) -> None:
-    if not all(np.isfinite(values).all() for values in logits):
-        raise ParityError(f"{name}: its logits are not finite in float32; it cannot be used")
-
-
 def _manifest(
     source: LateCheckpoint, name: str, folder: Path, revision: str | None, is_int8: bool
 ) -> Manifest:
@@ -237,18 +227,7 @@ def _manifest(
     return replace(manifest, multi_vector=source.reading, revision=revision)
 
 
-def _parity(model: MultiVectorModel, lists: CandidateLists, exact: Logits) -> Parity:
-    """A few of the checked pairs, which cover the range of the float32 logits, by the artifact."""
-    expected = np.concatenate(exact).astype(np.float64)
-    pairs = [(query, text) for query, texts in lists for text in texts]
-    chosen = spread_out(expected)
-    pairs = [pairs[index] for index in chosen]
-    logits = [float(_logit(model, query, text)) for query, text in pairs]
-    return Parity(pairs, np.array(logits), expected[chosen])
-
-
-def _logit(model: MultiVectorModel, query: str, text: str) -> np.float32:
+def _logit(model: MultiVectorModel, query: str, text: str) -> float:
     row = model.query_row(query)
     batch = Batch(model.rows(row, [text]), [model.query_states(row)])
-    logits: NDArray[np.float32] = model.stages[0](batch)[1]
-    return np.float32(logits[0])
+    return float(model.stages[0](batch)[1][0])

@@ -3,7 +3,7 @@
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from resift.convert.calibration_text import CandidateLists
 from resift.convert.quantise import QUANTISER
 from resift.errors import OutputError
 from resift.files import reason
@@ -86,6 +87,22 @@ def spread_out(numbers: Numbers) -> NDArray[np.intp]:
     return chosen
 
 
+def list_parity(
+    lists: CandidateLists,
+    exact: Sequence[NDArray[np.float32]],
+    score: Callable[[str, str], float],
+) -> Parity:
+    """A few pairs of the checked lists, which cover the range of the float32 logits `exact`.
+
+    `score` gives the artifact's logit of a query and a text.
+    """
+    expected = np.concatenate(exact).astype(np.float64)
+    chosen = spread_out(expected)
+    every = [(query, text) for query, texts in lists for text in texts]
+    pairs = [every[index] for index in chosen]
+    return Parity(pairs, np.array([score(*pair) for pair in pairs]), expected[chosen])
+
+
 def new_manifest(
     kind: Kind, checkpoint: str, folder: Path, stages: Sequence[str], max_tokens: int, int8: bool
 ) -> Manifest:
@@ -115,6 +132,14 @@ def with_report(manifest: Manifest, report: Agreement | None) -> Manifest:
     if report is not None and not report.is_int8:
         manifest = replace(manifest, quantisation=f"{FLOAT32}, as int8 is not close enough to it")
     return replace(manifest, report=report)
+
+
+def with_check(conversion: Conversion, report: Agreement | None) -> Conversion:
+    """The conversion with the check of int8, which is of more pairs than references."""
+    conversion = replace(conversion, report=report)
+    if report is None or not report.is_int8:
+        return conversion
+    return replace(conversion, pairs=report.pairs, max_difference=report.max_difference)
 
 
 def finish(

@@ -106,21 +106,22 @@ class FromRetriever:
     def _with_ids(self, query_id: str, documents: object, depth: int) -> object:
         """The documents; those of an iterator as a list.
 
-        Raises `DatasetError` if one of the first `depth` has no id. It would be judged by its
-        position, which may be the id of another document.
+        Raises `DatasetError` if one of the first `depth` is no document or has no id. It would be
+        judged by its position, which may be the id of another document.
         """
         try:
             refuse_collection(documents)
             iterator = iterate(documents)
         except InputError:
-            return documents  # `as_candidates` raises it with the retriever's name
+            return documents  # `as_candidates` raises it as an error of the retriever
         items = list(islice(iterator, depth + 1))
         for number, item in enumerate(items[:depth], start=1):
             candidate = as_candidate(_NO_ID, item)
             if candidate is None or candidate.id == _NO_ID:
+                problem = "is no document" if candidate is None else "has no id to judge it by"
                 raise DatasetError(
-                    f"{self.name}: query {query_id:.80}: document {number} has no id, so that no "
-                    f"judgment can be of it; expected documents with an id, got {shown(item)}"
+                    f"{self.name}: query {query_id:.80}: document {number} {problem}; expected "
+                    f"documents with id and text, such as Document(id, text), got {shown(item)}"
                 )
         return items if iterator is documents else documents
 

@@ -11,8 +11,8 @@ from resift.errors import InputError, QueryError, RerankerError, without_secrets
 from resift.evaluation.first_stage import FirstStageCandidates, distinct, doc_id
 from resift.evaluation.measures import CUTOFF
 from resift.evaluation.result import Latency
+from resift.rerank.base import BaseReranker
 from resift.rerank.families.chain import Chain
-from resift.rerank.families.names import NamedRanker
 from resift.rerank.options import checked_long_documents
 from resift.rerank.reranker import Reranker
 from resift.types import Candidate, LongDocuments, Ranking
@@ -103,7 +103,7 @@ class Orders:
 class SecondStage:
     """A reranker with its options."""
 
-    def __init__(self, options: SystemOptions, reranker: NamedRanker) -> None:
+    def __init__(self, options: SystemOptions, reranker: BaseReranker) -> None:
         self.options = options
         self.reranker = reranker
 
@@ -182,7 +182,7 @@ class SecondStage:
         return arguments
 
 
-def _check_whole(reranker: NamedRanker, ranking: Ranking) -> None:
+def _check_whole(reranker: BaseReranker, ranking: Ranking) -> None:
     """Raise `RerankerError` if a part of a chain failed: the order is not the chain's then."""
     if isinstance(reranker, Chain) and len(ranking.receipt.receipts) < len(reranker.depths):
         raise RerankerError(f"{reranker.name}: {ranking.receipt.reason}")

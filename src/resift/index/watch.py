@@ -130,7 +130,7 @@ class FolderWatch:
             self._folders, self._has_new_folders = _subfolders(self._root), False
 
     def _poll(self, why: str) -> None:
-        """List the folder more often, and say why, once."""
+        """List the folder more often, and tell why, once."""
         self._every_s = self._poll_s
         if why != self._last_warning:
             _log.warning(

@@ -68,15 +68,18 @@ class CrossEncoder:
                 "column with label=…"
             )
         self.activation_fn = activation_fn
+        opening = {
+            "revision": revision,
+            "label": label,
+            "calibration": calibration,
+            "settings": settings,
+        }
         if model_name_or_path is None or isinstance(model_name_or_path, str | os.PathLike):
-            self.reranker = Reranker(
-                model_name_or_path,
-                revision=revision,
-                label=label,
-                calibration=calibration,
-                settings=settings,
-            )
+            self.reranker = Reranker(model_name_or_path, **opening)  # type: ignore[arg-type]
         else:
+            for name, value in opening.items():
+                if value is not None:
+                    raise InputError(f"{name}={shown(value)}: this reranker is open; leave it out")
             self.reranker = model_name_or_path
         if activation_fn is None and calibration is None:
             self.activation_fn = model_activation(self.reranker)

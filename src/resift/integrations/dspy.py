@@ -44,7 +44,7 @@ class Passages(Prediction):
     """Passages, best first, with lists of the same length and the receipt as plain values.
 
     `scores` are `Hit.score`, from 0 to 1, and None for passages that were not scored, which follow
-    the others; `statuses` say why (`resift.Status`). Iterating gives a record with ``long_text``
+    the others; `statuses` tell why (`resift.Status`). Iterating gives a record with ``long_text``
     and the other fields of each passage: ``dspy.Retrieve`` expects this of what is configured as
     ``rm``. The names of the lists are `keys`.
     """

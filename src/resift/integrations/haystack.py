@@ -53,7 +53,7 @@ class ResiftRanker(_Saved):
 
     Of documents with the same id, that with the highest score is ranked, as in Haystack's rankers.
     Ranked documents are copies. `Document.score` is `Hit.score`, from 0 to 1, and None for a
-    document that was not scored; ``meta["relevance_status"]`` says why (`resift.Status`). Those
+    document that was not scored; ``meta["relevance_status"]`` tells why (`resift.Status`). Those
     follow behind the scored ones. Threads may share a component.
     """
 

@@ -23,6 +23,7 @@ except ImportError:
     raise
 from pydantic import AliasChoices, ConfigDict, Field, field_validator, model_validator
 
+from resift.errors import InputError, shown
 from resift.integrations.index_search import (
     OPTIONS,
     hit_metadata,
@@ -59,7 +60,7 @@ class ResiftReranker(RerankFields, BaseDocumentCompressor):
     score_key: str | None = None
     """The key of the metadata that holds the first stage's score (higher is better).
 
-    It is used as `fusion_weight` says (`Reranker.rank`). None uses no score of the first stage.
+    `fusion_weight` is its weight (`Reranker.rank`). None uses no score of the first stage.
     """
 
     def rank(self, query: str, documents: Sequence[Document]) -> Ranking:
@@ -105,7 +106,7 @@ class ResiftReranker(RerankFields, BaseDocumentCompressor):
                 metadata=document.metadata,
                 score=document.metadata.get(score) if score else None,
             )
-            for document in documents
+            for document in map(_checked, documents)
         ]
 
 
@@ -185,6 +186,12 @@ class ResiftRetriever(BaseRetriever):
         if "k" in options:
             changes["top_n"] = options["k"]
         return search_arguments({name: getattr(self, name) for name in OPTIONS} | changes)
+
+
+def _checked(document: object) -> Document:
+    if not isinstance(document, Document):
+        raise InputError(f"documents: expected LangChain's Document, got {shown(document)}")
+    return document
 
 
 def _ranked(ranking: Ranking, documents: Sequence[Document]) -> list[Document]:

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from resift.background import Background, Shared
 from resift.errors import InputError, shown
-from resift.rerank.families.names import NamedRanker, open_ranker
+from resift.rerank.base import BaseReranker
+from resift.rerank.families.names import open_ranker
 from resift.rerank.options import RankOptions, checked_budget, checked_flag
 from resift.rerank.ranker import Ranker, checked_ranking
 from resift.search.options import check_component
@@ -78,7 +79,7 @@ class LazyRanker:
         )
         return _checked(ranker, documents, arguments, ranking)
 
-    def _begin(self) -> "Future[NamedRanker]":
+    def _begin(self) -> "Future[BaseReranker]":
         model, _ = self._arguments
         return self._background.run(lambda: open_ranker(model))
 
@@ -102,7 +103,7 @@ def rank_arguments(
 ) -> dict[str, Any]:
     """The options of `Reranker.rank` that are set, so that a ranker without the others works.
 
-    `use_scores` says whether candidates will have first-stage scores, without which a
+    `use_scores` tells whether candidates will have first-stage scores, without which a
     `fusion_weight` means nothing. Raises `InputError` for invalid values.
     """
     options = RankOptions(

@@ -73,7 +73,7 @@ class ResiftRerank(RerankFields, BaseNodePostprocessor):
     """Which metadata the model reads before the text: that of the embedder, as with the others."""
 
     use_retrieval_scores: bool = False
-    """Whether the nodes' scores (higher is better) count as `fusion_weight` says."""
+    """Whether the nodes' scores (higher is better) count, with `fusion_weight`."""
 
     keep_retrieval_score: bool = False
     """Whether copies of the nodes get the former score as ``retrieval_score``, unread by an LLM."""
@@ -170,10 +170,11 @@ class ResiftRetriever(BaseRetriever):
     the arguments of `Index.search`, such as `depth`, `where`, `mode` and `budget_ms`.
 
     A node is a passage with its source document, its characters there, and the passage's metadata
-    with ``source``, ``title``, ``citation`` and ``relevance_status`` (`index_search.hit_metadata`).
-    An LLM reads the metadata but for what only programs need. The score is a float from 0 to 1, and
-    None without reranking. `search` returns the `Ranking` with its receipt; a `ReceiptEvent` has
-    the receipt too. Raises `InputError` for invalid arguments.
+    with ``source``, ``title`` and ``citation`` (`index_search.passage_metadata`), and
+    ``relevance_status`` if that is not ``ok``. An LLM reads the metadata but for what only programs
+    need. The score is a float from 0 to 1, and None without reranking. `search` returns the
+    `Ranking` with its receipt; a `ReceiptEvent` has the receipt too. Raises `InputError` for
+    invalid arguments.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from resift.errors import InputError, QueryError, shown
 from resift.rerank.candidates import as_candidate, candidate_or_empty, check_query
 from resift.rerank.deadline import Deadline
 from resift.rerank.options import checked_budget
-from resift.rerank.ranker import Ranker
+from resift.rerank.ranker import Ranker, checked_ranking
 from resift.types import Candidate, Ranking
 
 Scores = NDArray[np.float32]
@@ -26,7 +26,7 @@ def score_pairs(
 
     NaN for a document that cannot be read, and for one that was not scored within `budget_ms`,
     which is for all. Pairs of many queries share batches if the ranker has `rank_many`. Raises
-    `QueryError`, and `InputError` for what is no pair.
+    `QueryError`, `InputError` for what is no pair, and `RerankerError` for what is no ranking.
     """
     deadline = Deadline(checked_budget(budget_ms))
     groups: dict[str, list[tuple[int, Candidate]]] = {}
@@ -39,7 +39,7 @@ def score_pairs(
     for portion in _portions(groups):
         rankings = _rankings(reranker, portion, deadline)
         for ranking, rows in zip(rankings, portion.values(), strict=True):
-            for hit in ranking:
+            for hit in checked_ranking(ranking, len(rows), reranker, None):
                 number, _ = rows[hit.index]
                 logits[number], scores[number] = number_or_nan(hit.logit), number_or_nan(hit.score)
     return logits, scores

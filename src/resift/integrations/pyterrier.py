@@ -174,7 +174,7 @@ class ResiftReranker(pt.Transformer):
         rank_many = getattr(ranker, "rank_many", None)
         if rank_many is None:
             return [
-                ranker.rank(query, documents, **arguments)
+                self._ranker.rank(query, documents, **arguments)
                 for query, documents in zip(queries, lists, strict=True)
             ]
         if "budget_ms" in arguments:

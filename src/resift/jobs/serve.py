@@ -31,7 +31,7 @@ KEEP_ALIVE_S = 75
 EVERY_ADDRESS = ("0.0.0.0", "::")
 
 ADDRESS = ("host", "port", "ssl_certfile", "ssl_keyfile")
-"""The options of Ray's that say where, and how, its proxies listen."""
+"""The options of Ray's for where, and how, its proxies listen."""
 
 GONE = f"{APPLICATION}: another command has deleted or replaced it"
 

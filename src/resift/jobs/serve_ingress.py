@@ -167,7 +167,7 @@ async def _health(request: Request) -> Response:
 
 
 async def _all(handle: Any, method: str) -> list[Any]:
-    """What those replicas of a deployment say that answer in time."""
+    """The answers of a deployment's replicas that come in time."""
     unavailable = require("ray.serve.exceptions", "ray").DeploymentUnavailableError
     response = handle.broadcast(method)
     try:

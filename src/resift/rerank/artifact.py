@@ -96,9 +96,10 @@ class Manifest:
     None if there were no judgments. `files` maps names to SHA-256. `pooling` turns token states
     into a vector. `query_prompt` is put before queries, `passage_prompt` before an embedder's
     passages. `revision` is the commit of `base_model`, `label` the relevance column that the caller
-    chose, `activation` what its makers get scores with (`checkpoint_files.activation_of`), `report`
-    the check of the conversion. `causal` is the prompt of a causal reranker,
-    `multi_vector` the settings of a multi-vector model, whose `max_tokens` limits a document.
+    chose, `activation` what sentence-transformers makes scores of its logits with, empty if it
+    names nothing, `report` the check of the conversion. `causal` is the prompt of a causal
+    reranker, `multi_vector` the settings of a multi-vector model, whose `max_tokens` limits a
+    document.
     """
 
     name: str

@@ -252,7 +252,10 @@ def _wanted(
         return _Wanted(name, None, _checked_revision(revision), label, _settings(settings), use)
     hint = "resift models lists the known ones"
     if _SECOND_STAGE.match(name):
-        hint = "a service or a chain is opened by resift.open_ranker, and works with resift rerank"
+        hint = (
+            "a service or a chain is opened by resift.open_ranker, and works with resift rerank, "
+            "search and eval"
+        )
     raise ModelNotFound(f"{shortened(name)}: no such model folder; {hint}")
 
 

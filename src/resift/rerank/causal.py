@@ -1,4 +1,4 @@
-"""Causal rerankers: decoders that read a prompt with query and document, and say yes or no.
+"""Causal rerankers: decoders that read a prompt with query and document, and answer yes or no.
 
 Their prefix, the prompt up to the document, is run once a call. Its keys and values are the query's
 states; documents read them, so that a document costs its own tokens and the end of the prompt.

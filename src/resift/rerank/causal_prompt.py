@@ -7,7 +7,7 @@ documents, then ``tokens(before_document + document) + suffix``. Knows no tokeni
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LAST_TOKEN = 1 << 31
+from resift.rerank.values import token_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,5 @@ class CausalPrompt:
         texts = (before_query, after_query, before_document)
         if not all(isinstance(text, str) for text in texts) or before_document.strip():
             raise ValueError(f"a prompt's texts {texts!r}, expected text, the last one white space")
-        return cls(
-            _ids(prefix), before_query, after_query, _ids(middle), before_document, _ids(suffix)
-        )
-
-
-def _ids(values: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(values, list | tuple) or not all(
-        type(value) is int and 0 <= value < LAST_TOKEN for value in values
-    ):
-        raise ValueError(f"a prompt's ids {str(values)[:40]}, expected whole numbers from 0")
-    return tuple(values)
+        ids = [token_ids(values, "a prompt's ids") for values in (prefix, middle, suffix)]
+        return cls(ids[0], before_query, after_query, ids[1], before_document, ids[2])

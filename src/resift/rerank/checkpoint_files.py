@@ -3,10 +3,8 @@
 Only JSON, vocabularies and safetensors: never a pickle, never code.
 """
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from resift.errors import ModelError
 
@@ -44,30 +42,6 @@ def needed_files(names: Iterable[str]) -> list[str]:
     present = set(names)
     needed = [name for name in present if _is_needed(name, present)]
     return sorted(needed, key=lambda name: (is_weights(name), name))
-
-
-def activation_of(folder: Path) -> str:
-    """What sentence-transformers makes scores of a checkpoint's logits with, in small letters.
-
-    It looks for the name in its settings file, and in the model's own configuration. Empty if none
-    is there.
-    """
-    for name in (SETTINGS, CONFIG):
-        try:
-            values = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # a folder without it
-            continue
-        if not isinstance(values, dict):
-            continue
-        nested = values.get("sentence_transformers")
-        path = (
-            values.get("activation_fn")
-            or (nested.get("activation_fn") if isinstance(nested, dict) else None)
-            or values.get("sbert_ce_default_activation_function")
-        )
-        if path:
-            return str(path).rpartition(".")[2].lower()
-    return ""
 
 
 def is_weights(name: str) -> bool:

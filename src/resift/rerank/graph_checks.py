@@ -4,10 +4,10 @@ A reranker has to give one logit a pair. A graph without a head, or with a head 
 is refused when it is loaded. `verify` checks the numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from resift.errors import ArtifactError
-from resift.rerank.artifact import Artifact
+from resift.rerank.artifact import Artifact, Kind
 from resift.rerank.late_interaction import FEATURES
 from resift.rerank.runtimes import Session, Shape
 
@@ -26,14 +26,8 @@ REMEDY = "convert the checkpoint again with  resift convert"
 def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
     """Raise `ArtifactError` if a reranker's stages, in order, cannot give one logit a pair."""
     names = [str(stage) for stage in artifact.stages]
-    if artifact.manifest.kind == "late_interaction":
-        checks = (_check_states, _check_late_interaction, _check_cross_attention)
+    if checks := _TWO_SIDED.get(artifact.manifest.kind):
         for check, name, session in zip(checks, names, sessions, strict=False):
-            check(name, session)
-    elif artifact.manifest.kind == "multi_vector":
-        for check, name, session in zip(
-            (_check_states, _check_maxsim), names, sessions, strict=True
-        ):
             check(name, session)
     elif artifact.manifest.kind == "causal":
         _check_causal(artifact, names, sessions)
@@ -48,8 +42,7 @@ def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
             _check_head(name, session, "logits")
             if number < len(sessions):
                 _check_output(name, session, NEXT_STATES, 3)
-    has_encoder = artifact.manifest.kind in ("late_interaction", "multi_vector")
-    cuts = len(sessions) - (2 if has_encoder else 1)
+    cuts = len(sessions) - (2 if checks else 1)
     if len(artifact.manifest.exits) > cuts:
         raise ArtifactError(
             f"{artifact.folder}: its manifest has {len(artifact.manifest.exits)} exits, its "
@@ -153,3 +146,10 @@ def _check_head(name: str, session: Session, output: str) -> None:
 def _format(shape: Shape) -> str:
     sizes = ("any" if size is None else str(size) for size in (shape or ()))
     return f"({', '.join(sizes)})"
+
+
+_TWO_SIDED: Mapping[Kind, Sequence[Callable[[str, Session], None]]] = {
+    "late_interaction": (_check_states, _check_late_interaction, _check_cross_attention),
+    "multi_vector": (_check_states, _check_maxsim),
+}
+"""The checks of an encoder and of the files that read its states, in order."""

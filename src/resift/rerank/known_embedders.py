@@ -1,4 +1,4 @@
-"""What public embedders say of themselves on their model cards only: prompts, and shorter vectors.
+"""What public embedders have on their model cards only: prompts, and shorter vectors.
 
 A checkpoint's own prompts, in ``config_sentence_transformers.json``, go before these.
 """

@@ -4,6 +4,7 @@
 *Late-interaction model*: the same encoder reads query and document separately. The first stage
 compares their token states. In the second one, cross-attention layers let the query's tokens attend
 to the document's and add to the logit.
+*Multi-vector model*: an encoder that reads both separately, and MaxSim (`multi_vector.py`).
 *Causal reranker*: a decoder that reads a prompt with both texts (`causal.py`).
 A stage passes `Batch.states` on to the next stage; those of the last stage are dropped.
 """
@@ -152,13 +153,38 @@ class CrossEncoderStage:
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
         feeds: dict[str, NDArray[Any]] = {**pad(batch.rows)}
         if batch.states is not None:
-            feeds["states"] = _wide(batch.states)
+            feeds["states"] = readable(batch.states)
         outputs = run(self.session, feeds)
         states = outputs.get(NEXT_STATES)
         return replace(batch, states=None if states is None else stored(states)), outputs["logits"]
 
 
-class LateInteractionModel(Model):
+class TwoSidedModel(Model):
+    """An encoder that reads query and document separately; documents can be precomputed."""
+
+    def __init__(self, tokens: Tokens, encoder: Session) -> None:
+        super().__init__(tokens)
+        self._encoder = encoder
+        self.runtime = encoder.runtime
+        probe = encode(encoder, tokens.single([""]))
+        self.state_bytes = probe.shape[-1] * probe.itemsize
+        self.state_type = probe.dtype
+
+    def query_row(self, query: str) -> TokenRow:
+        return self._tokens.whole_query(query)
+
+    def rows(
+        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
+    ) -> list[TokenRow]:
+        return self._tokens.single(texts, tokens)
+
+    def document_states(
+        self, texts: Sequence[str], tokens: Sequence[TextTokens]
+    ) -> Iterator[tuple[int, TokenStates]]:
+        return encode_each(self._encoder, self._tokens.single(texts, tokens))
+
+
+class LateInteractionModel(TwoSidedModel):
     """An encoder, late interaction, and cross-attention layers if the model has them."""
 
     def __init__(
@@ -169,32 +195,14 @@ class LateInteractionModel(Model):
         weights: LateInteractionWeights,
         cross_attention: Session | None = None,
     ) -> None:
-        super().__init__(tokens)
-        self._encoder = encoder
-        self.runtime = encoder.runtime
-        probe = encode(encoder, tokens.single([""]))
-        self.state_bytes = probe.shape[-1] * probe.itemsize
-        self.state_type = probe.dtype
+        super().__init__(tokens, encoder)
         self.stages = [LateInteractionStage(encoder, late, weights)]
         if cross_attention is not None:
             self.stages = [*self.stages, CrossAttentionStage(cross_attention)]
 
-    def query_row(self, query: str) -> TokenRow:
-        return self._tokens.whole_query(query)
-
-    def rows(
-        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
-    ) -> list[TokenRow]:
-        return self._tokens.single(texts, tokens)
-
     def query_states(self, query: TokenRow) -> TokenStates:
         states: TokenStates = encode(self._encoder, [query])[0][: len(query.ids)]
         return states
-
-    def document_states(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, TokenStates]]:
-        return encode_each(self._encoder, self._tokens.single(texts, tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +299,7 @@ def stored(states: TokenStates) -> TokenStates:
     return states if states.dtype == np.int8 else states.astype(np.float16)
 
 
-def _wide(states: TokenStates) -> TokenStates:
+def readable(states: TokenStates) -> TokenStates:
     """States in the type that a graph reads: int8, or float32 for float16."""
     return states if states.dtype == np.int8 else states.astype(np.float32)
 
@@ -325,7 +333,7 @@ def cross_attention_feeds(
         "query_states": query_states,
         "query_mask": query_mask,
         "query_own": content_mask(query_mask).astype(np.int64),
-        "states": _wide(states),
+        "states": readable(states),
         "attention_mask": mask,
         "own": content_mask(mask).astype(np.int64),
     }

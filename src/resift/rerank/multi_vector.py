@@ -5,12 +5,10 @@ token of the document; the logit is the sum of its best cosines (MaxSim,
 https://arxiv.org/abs/2004.12832). Documents' token vectors can be computed before any query.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from resift.errors import ArtifactError
@@ -20,15 +18,14 @@ from resift.rerank.graph_checks import check_graphs
 from resift.rerank.models import (
     Batch,
     Floats,
-    Model,
     TokenStates,
+    TwoSidedModel,
     encode,
-    encode_each,
+    readable,
     run,
     run_pairs,
 )
 from resift.rerank.runtimes import Session, open_session
-from resift.rerank.text_tokens import TextTokens
 from resift.rerank.token_vectors import TokenVectors
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer, pad
 
@@ -50,7 +47,7 @@ def load_multi_vector(
     return MultiVectorModel(tokenizer, artifact.manifest.max_tokens, reading, *sessions)
 
 
-class MultiVectorModel(Model):
+class MultiVectorModel(TwoSidedModel):
     """An encoder with a projection, and MaxSim."""
 
     def __init__(
@@ -62,24 +59,14 @@ class MultiVectorModel(Model):
         maxsim: Session,
     ) -> None:
         """`max_tokens` limits a document; a query may be longer if its expansion is."""
-        super().__init__(Tokens(tokenizer, max_tokens, marker=reading.document_marker))
+        super().__init__(Tokens(tokenizer, max_tokens, marker=reading.document_marker), encoder)
         longest = max(max_tokens, reading.query_length)
         self._queries = Tokens(tokenizer, longest, marker=reading.query_marker)
         self._reading = reading
-        self._encoder = encoder
-        self.runtime = encoder.runtime
-        probe = encode(encoder, self._tokens.single([""]))
-        self.state_bytes = probe.shape[-1] * probe.itemsize
-        self.state_type = probe.dtype
         self.stages = [MaxSimStage(encoder, maxsim, reading)]
 
     def query_row(self, query: str) -> TokenRow:
         return self._queries.whole_query(query)
-
-    def rows(
-        self, query: TokenRow, texts: Sequence[str], tokens: Sequence[TextTokens] | None = None
-    ) -> list[TokenRow]:
-        return self._tokens.single(texts, tokens)
 
     def query_states(self, query: TokenRow) -> TokenStates:
         """Vectors of the query's tokens and its expansion, int8 or float32.
@@ -91,11 +78,6 @@ class MultiVectorModel(Model):
         states: TokenStates = run(self._encoder, feeds, ["states"])["states"][0, :tokens].copy()
         states[np.isin(ids, self._reading.query_skiplist)] = 0
         return states
-
-    def document_states(
-        self, texts: Sequence[str], tokens: Sequence[TextTokens]
-    ) -> Iterator[tuple[int, TokenStates]]:
-        return encode_each(self._encoder, self._tokens.single(texts, tokens))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +96,9 @@ class MaxSimStage:
         outputs = run_pairs(
             self.maxsim,
             {
-                "query_states": _readable(queries),
-                "query_own": np.any(queries != 0, axis=-1, keepdims=False).astype(np.int64),
-                "states": _readable(states),
+                "query_states": readable(queries),
+                "query_own": np.any(queries != 0, axis=-1).astype(np.int64),
+                "states": readable(states),
                 "own": feeds["attention_mask"] * is_compared.astype(np.int64),
             },
         )
@@ -143,8 +125,3 @@ def _padded(queries: Sequence[TokenStates | None], rows: int) -> TokenStates:
     for number, states in enumerate(present):
         padded[number, : len(states)] = states
     return padded
-
-
-def _readable(states: TokenStates) -> NDArray[Any]:
-    """Vectors in the type that a graph reads: int8, or float32 for float16."""
-    return states if states.dtype == np.int8 else states.astype(np.float32)

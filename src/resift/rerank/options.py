@@ -6,7 +6,8 @@ Numbers may be of any library. Booleans and strings are not numbers.
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -53,6 +54,16 @@ class RankOptions:
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+
+    def given(self) -> dict[str, Any]:
+        """The options besides `top_n` that are not the default: a `Ranker` need not know others."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        defaults = {item.name: item.default for item in fields(self)}
+        return {
+            name: value
+            for name, value in values.items()
+            if name != "top_n" and value != defaults[name]
+        }
 
 
 def checked_count(name: str, count: object) -> int | None:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from resift.errors import ArtifactError
 from resift.files import from_home
+from resift.rerank.base import BaseReranker
 from resift.rerank.caches import StateCache, open_cache
 from resift.rerank.calibration import open_scale
 from resift.rerank.candidate_stream import Allowance
@@ -28,16 +28,13 @@ from resift.rerank.catalogue import (
     removal_told,
 )
 from resift.rerank.deadline import Deadline
-from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.engine import Engine
 from resift.rerank.explain import Occlusion
-from resift.rerank.hints import Hints
 from resift.rerank.lengths import cut, dropped, taken
 from resift.rerank.loading import load_model
 from resift.rerank.many import check_many
 from resift.rerank.options import (
     RankOptions,
-    checked_budget,
     checked_depths,
     checked_flag,
     checked_long_documents,
@@ -56,7 +53,7 @@ from resift.settings import Settings, StorageSettings, checked_settings
 from resift.types import DocumentLike, Explanation, LongDocuments, Precomputed, Ranking
 
 
-class Reranker:
+class Reranker(BaseReranker):
     """Orders documents by their relevance to a query.
 
     ``Reranker()`` is the bundled model; `model` is a folder or a hub id. What is not in resift's
@@ -78,6 +75,7 @@ class Reranker:
         calibration: str | os.PathLike[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
+        super().__init__()
         settings = checked_settings(settings)
         with named_by(None if model is not None else settings.origin("model")):
             named = model if model is not None else settings.model
@@ -105,7 +103,6 @@ class Reranker:
         )
         self._occlusion = Occlusion(self._engine)
         self._calls = RankCalls(self._engine, self._manifest, self._scale, self._occlusion)
-        self._hints = Hints()
 
     def __repr__(self) -> str:
         return f"<Reranker {self.name} {self.fingerprint}>"
@@ -121,14 +118,6 @@ class Reranker:
     def __enter__(self) -> Self:
         self._engine.model  # noqa: B018 - raises RerankerClosed
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the model, end the threads and close the cache file.
@@ -175,123 +164,32 @@ class Reranker:
         """Whether `precompute` gives token states: True for a late-interaction model."""
         return self._engine.model.state_type is not None
 
-    def rank(
+    def _rank(
         self,
         query: str,
         documents: Iterable[DocumentLike],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
+        options: RankOptions,
+        deadline: Deadline,
     ) -> Ranking:
-        """Order documents by relevance, and return all or the best `top_n`.
+        return self._engine.run(self._calls.rank(query, documents, options, deadline))
 
-        With `top_n`, a model with early exits stops scoring candidates that cannot reach the first
-        `top_n` any more (`Receipt.pruned`). Without, every candidate runs through the whole model.
-
-        Args:
-            query: The search query. It is never cut.
-            documents: Strings, `Document`, `Candidate`, `Hit` or mappings with ``text``. A document
-                that cannot be read becomes a hit with a `status` and raises no error. Under a
-                budget, at most ten thousand documents are read from an iterable without a length.
-            top_n: How many hits to return; None is all.
-            budget_ms: Milliseconds for the whole call, from reading the documents to the result.
-                Candidates that were not scored in time follow behind the rest in first-stage order,
-                and the receipt is `partial`. None and infinity mean no limit; with 0 only cached
-                scores are used.
-            exact: True switches early exits off.
-            tolerance: The probability, above 0 and up to 0.5, in each direction, that a logit
-                changes more after an early exit than the exit assumes. Lower is safer and slower.
-            fusion_weight: Weight of the first stage. The order is by ``logit + fusion_weight ×
-                standardised first-stage score``, plus pseudo-relevance feedback if the model has it
-                (`Hit.feedback`). None is the weight fitted for the model; 0 leaves both out.
-                First-stage scores are used only if all readable documents have one.
-            min_score: Leave out hits with a lower score (0 to 1) and unreadable documents.
-                Candidates that were not scored in time stay.
-            abstain_below: `Ranking.abstained` is True if all candidates were scored and the best
-                score (0 to 1) is lower. Scores are probabilities only with a calibration
-                (`Receipt.calibration`).
-            long_documents: "cut" reads the beginning of a document that is longer than the model
-                reads beside the query; "windows" reads parts of it (`LongDocuments`).
-
-        Raises:
-            QueryError: The query is empty, not text, or longer than the model reads.
-            InputError: An argument is out of range, or none of the items is a document.
-            Overloaded: Too much work is waiting.
-            RerankerClosed: After `close`.
-
-        """
-        options = RankOptions(
-            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
-        )
-        deadline = Deadline(checked_budget(budget_ms))
-        ranking = self._engine.run(self._calls.rank(query, documents, options, deadline))
-        self._hints.give(ranking.receipt, options, of_depth=True)
-        return ranking
-
-    async def arank(
+    async def _arank(
         self,
         query: str,
         documents: Iterable[DocumentLike],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
+        options: RankOptions,
+        deadline: Deadline,
     ) -> Ranking:
-        """`rank` without blocking the event loop; cancelling the task stops its work.
+        steps = self._calls.rank(query, documents, options, deadline)
+        return await self._engine.arun(steps, deadline)
 
-        Also raises `Overloaded` if there are too many open calls to answer this one in time. One
-        thread reads the documents of all calls: a slow iterable delays other calls, so pass a list.
-        """
-        options = RankOptions(
-            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
-        )
-        deadline = Deadline(checked_budget(budget_ms))
-        ranking = await self._engine.arun(
-            self._calls.rank(query, documents, options, deadline), deadline
-        )
-        self._hints.give(ranking.receipt, options)
-        return ranking
-
-    def rank_many(
+    def _rank_many(
         self,
         queries: Iterable[str],
         documents: Iterable[Iterable[DocumentLike]],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
+        options: RankOptions,
+        deadline: Deadline,
     ) -> list[Ranking]:
-        """A ranking for each query, in order: `rank` with batches across queries.
-
-        ``documents[i]`` are the documents of ``queries[i]``. Scores are the same as with `rank`.
-        Documents of different queries share batches, so short lists need fewer. `budget_ms` is for
-        all queries together; a call reads at most a thousand documents after it, in all, and looks
-        up their scores in the cache. The other arguments are as in `rank`.
-
-        Raises the errors of `rank`, with the index in the message: for queries before anything
-        runs, for documents when they are read. Raises `InputError` unless there is one list per
-        query.
-        """
-        options = RankOptions(
-            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
-        )
-        deadline = Deadline(checked_budget(budget_ms))
         texts, lists = check_many(queries, documents, self._engine.model.query_row)
         allowance = Allowance.of(len(lists))
         calls = [
@@ -300,10 +198,7 @@ class Reranker:
             )
             for number, (text, items) in enumerate(zip(texts, lists, strict=True))
         ]
-        rankings = self._engine.run_many(calls)
-        for ranking in rankings:
-            self._hints.give(ranking.receipt, options)
-        return rankings
+        return self._engine.run_many(calls)
 
     def score_candidates(
         self,

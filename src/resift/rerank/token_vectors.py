@@ -1,11 +1,10 @@
-"""How a multi-vector model (ColBERT) reads queries and documents: what its manifest says of it.
+"""How a multi-vector model (ColBERT) reads queries and documents: its settings in the manifest.
 
 A text's row is ``[CLS] marker tokens [SEP]``. A query's row is expanded by a mask token to
 `query_length`; longer ones stay as they are. Knows no runtime and no text.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.calibration import Platt
+from resift.rerank.values import token_ids
 
-LAST_TOKEN = 1 << 31
 _IDS = ("query_marker", "document_marker", "query_skiplist", "document_skiplist")
 _LOGISTIC = math.pi / math.sqrt(3)  # the standard deviation of the logistic distribution
 
@@ -73,10 +72,10 @@ class TokenVectors:
     def of(cls, **values: Any) -> "TokenVectors":
         """Read from JSON. Raises `ValueError` and `TypeError`."""
         for name in _IDS:
-            values[name] = _ids(name, values.get(name))
+            values[name] = token_ids(values.get(name), name)
         token, length = values.get("expansion_token"), values.get("query_length")
         if token is not None:
-            _ids("expansion_token", [token])
+            token_ids([token], "expansion_token")
         if type(length) is not int or length < 0:
             raise ValueError(f"query_length {length!r}, expected a whole number from 0")
         for name in ("attends_to_expansion", "is_mean"):
@@ -88,14 +87,6 @@ class TokenVectors:
         if not math.isfinite(vectors.curve.bias):
             raise ValueError(f"centre {vectors.centre!r}, expected a number")
         return vectors
-
-
-def _ids(name: str, values: object) -> tuple[int, ...]:
-    if not isinstance(values, Sequence) or not all(
-        type(value) is int and 0 <= value < LAST_TOKEN for value in values
-    ):
-        raise ValueError(f"{name} {str(values)[:40]}, expected whole numbers from 0")
-    return tuple(values)
 
 
 def _is_positive(value: object) -> bool:

@@ -10,6 +10,7 @@ import re
 
 import numpy as np
 
+TOKEN_IDS = 1 << 31  # of any vocabulary
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _MISSING = ("NAType", "NaTType")  # pandas' types, which are not floats
 
@@ -41,6 +42,15 @@ def whole(value: object, *, text: bool = False) -> int | None:
         return int(value) if len(value) < 100 else None
     approximate = number(value, text=text)
     return int(approximate) if approximate is not None and approximate.is_integer() else None
+
+
+def token_ids(values: object, name: str) -> tuple[int, ...]:
+    """A JSON list of token ids, which is called `name` in the error. Raises `ValueError`."""
+    if not isinstance(values, list | tuple) or not all(
+        type(value) is int and 0 <= value < TOKEN_IDS for value in values
+    ):
+        raise ValueError(f"{name} {str(values)[:40]}, expected whole numbers from 0")
+    return tuple(values)
 
 
 def is_newer(format_: object, known: int) -> bool:

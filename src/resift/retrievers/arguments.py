@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from resift.errors import InputError, QueryError, shown
-from resift.rerank.values import number, string, truth, whole, without_surrogates
+from resift.rerank.values import number, string, whole, without_surrogates
 
 
 class Unopened:
@@ -24,7 +24,10 @@ def checked_client(client: Any, method: str, expected: str) -> None:
 
 
 def checked_field(argument: str, name: object) -> str:
-    """The name of a field, an index or a collection. Raises `InputError` for an empty one."""
+    """The name of a field, column, table, index or collection. Raises `InputError` for others.
+
+    No engine can have an empty name, or one with a NUL.
+    """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
         raise InputError(f"{argument}={shown(name)}: expected a name, got no text or an empty one")
     return name
@@ -47,14 +50,6 @@ def checked_names(argument: str, names: object) -> tuple[str, ...]:
 def optional_names(argument: str, names: object) -> tuple[str, ...] | None:
     """A list of names, or None. Raises `InputError`."""
     return None if names is None else checked_names(argument, names)
-
-
-def checked_flag(argument: str, value: object) -> bool:
-    """True or False. Raises `InputError` for anything else: the text "no" would be true."""
-    flag = truth(value)
-    if flag is None:
-        raise InputError(f"{argument}={shown(value)}: expected True or False")
-    return flag
 
 
 def checked_choice_of(argument: str, value: object, choices: Sequence[str]) -> str:

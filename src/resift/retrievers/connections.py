@@ -190,7 +190,7 @@ def _forget_all() -> None:
 def _leave_to_parent(connection: object) -> None:
     """Never destroy an object of the parent process in this one.
 
-    Its destructor would say goodbye to the server in the parent's name, or wait for threads that a
-    child does not have, which crashes DuckDB, also when the interpreter ends.
+    Its destructor would end the parent's session at the server, or wait for threads that a child
+    does not have, which crashes DuckDB, also when the interpreter ends.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))

@@ -9,7 +9,8 @@ import numpy as np
 from resift.background import Background
 from resift.errors import InputError, shown
 from resift.rerank.values import number
-from resift.search.options import MODES, Mode
+from resift.search.options import Mode
+from resift.search.options import checked_mode as known_mode
 
 T = TypeVar("T")
 
@@ -26,15 +27,14 @@ It must be the model that made the stored vectors.
 def checked_mode(mode: Mode | None, *, dense: str | None, lexical: str | None) -> Mode:
     """The mode of a retriever; by default all that its arguments allow.
 
-    `dense` and `lexical` say which argument is missing for that retriever, None if none is. Raises
+    `dense` and `lexical` tell which argument is missing for that retriever, None if none is. Raises
     `InputError` if the mode needs it.
     """
     if mode is None:
         if dense and lexical:
             raise InputError(f"nothing to search with: give {dense}, or {lexical}")
         return "lexical" if dense else "dense" if lexical else "hybrid"
-    if mode not in MODES:
-        raise InputError(f"mode {shown(mode)}: expected one of {', '.join(MODES)}")
+    mode = known_mode(mode)
     missing = (mode != "lexical" and dense) or (mode != "dense" and lexical)
     if missing:
         raise InputError(f"mode {mode!r} needs {missing}")

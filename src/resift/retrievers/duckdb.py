@@ -1,7 +1,7 @@
 """DuckDB as a first stage: BM25 and nearest vectors over a table, a view or a file of Parquet.
 
 BM25 is plain SQL: the extension fts has to be downloaded, and its index does not follow changes of
-the table. Every question reads all texts, which takes seconds for a million short rows.
+the table. Every question reads all texts.
 """
 
 import os
@@ -12,10 +12,10 @@ from typing import Any
 from resift.errors import InputError, shown
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
-from resift.retrievers.arguments import checked_choice_of, question
+from resift.retrievers.arguments import checked_choice_of, checked_field, optional_field, question
 from resift.retrievers.connections import SharedConnection
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
-from resift.retrievers.rows import by_mode, checked_columns, checked_name, checked_where, quoted
+from resift.retrievers.rows import by_mode, checked_columns, checked_where, quoted
 from resift.retrievers.spec import SpecOptions
 from resift.retrievers.words import question_words
 from resift.search.options import Mode
@@ -86,20 +86,20 @@ class DuckDbRetriever:
         extension vss is used if there is one and no `where`.
 
         `mode` is by default hybrid with `vector` and `embed`, else lexical. In an English
-        `language` the words of a question that say nothing are not searched for. `where` is a
-        condition in SQL, and `parameters` the values of its question marks.
+        `language` the stop words of a question are not searched for. `where` is a condition in SQL,
+        and `parameters` the values of its question marks.
 
         Raises `InputError` for invalid arguments and for a file that does not exist.
         """
-        self._table = checked_name("table", table)
+        self._table = checked_field("table", table)
         self._columns = checked_columns(id, text, title, metadata)
-        self._fts = None if fts is None else checked_name("fts", fts)
-        self._vector = None if vector is None else checked_name("vector", vector)
+        self._fts = optional_field("fts", fts)
+        self._vector = optional_field("vector", vector)
         check_embed(embed)
         self._embed = embed
         missing = None if vector is not None and embed is not None else "vector= and embed="
         self._mode = checked_mode(mode, dense=missing, lexical=None)
-        self._language = checked_name("language", language)
+        self._language = checked_field("language", language)
         self._distance = checked_choice_of("distance", distance, tuple(_DISTANCES))
         self._where, self._parameters = checked_where(where, parameters)
         self._connections = _connections(database)
@@ -115,7 +115,7 @@ class DuckDbRetriever:
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises ``duckdb.Error``, the errors of `embed`."""
         query = question(query)
-        vector = None if self._embed is None else query_vector(self._embed, query)
+        vector = None if self._mode == "lexical" else query_vector(self._embed, query)
         with self._connections.use() as cursor:
             return by_mode(
                 self._mode,

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any, ClassVar, Self
 from urllib.parse import unquote, urlsplit
 
-from resift.errors import InputError, shown
+from resift.errors import InputError, StoreError, shown
 from resift.extras import require
+from resift.rerank.options import checked_flag
 from resift.retrievers.arguments import (
     UNOPENED,
     checked_client,
     checked_field,
     checked_filter,
-    checked_flag,
     optional_count,
     optional_field,
     optional_names,
@@ -36,7 +36,7 @@ from resift.search.options import Mode
 from resift.types import Candidate
 
 MAX_RESULTS = 10_000
-"""The most results of a search, unless ``index.max_result_window`` says otherwise."""
+"""The most results of a search, unless ``index.max_result_window`` has another limit."""
 
 _LOG = logging.getLogger("resift")
 
@@ -182,7 +182,7 @@ class ElasticsearchRetriever(ClientRetriever):
     def _check(self, part: Mapping[str, Any]) -> None:
         try:
             check_complete(part, f"{self.engine} index {self.index}")
-        except Exception as error:
+        except StoreError as error:
             if not self._allow_partial:
                 raise
             _LOG.warning("%s", error)

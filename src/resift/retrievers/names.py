@@ -125,6 +125,8 @@ def _imported(name: str, is_file: bool) -> ModuleType:
     except (ResiftError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a script that ends by sys.exit() must not end this process
+        if isinstance(error, ModuleNotFoundError) and error.name == name:
+            raise InputError(f"--first-stage {name}: no such module; {_EXPECTED}") from error
         kind = type(error).__name__
         raise InputError(f"--first-stage {name}: cannot be imported: {kind}: {error}") from error
 
@@ -153,7 +155,8 @@ def _retriever_of(spec: str, value: Any) -> Retriever:
         return retriever
     if not _takes(value):
         raise InputError(
-            f"--first-stage {shortened(spec)}: takes neither a query and a number nor nothing"
+            f"--first-stage {shortened(spec)}: takes other arguments; expected a function of a "
+            "query and the number of documents, or one without arguments that returns it"
         )
     made = value()
     if isinstance(made, type) or not callable(made) or not _takes(made, "query", 1):

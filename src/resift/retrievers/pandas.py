@@ -1,4 +1,4 @@
-"""A DataFrame of pandas as a first stage, for some hundred thousand rows in memory."""
+"""A DataFrame of pandas as a first stage, indexed in memory."""
 
 from collections.abc import Hashable
 from typing import Any
@@ -22,10 +22,9 @@ class PandasRetriever:
     """Rows of a DataFrame, found by BM25, by the cosine of their vectors, or both.
 
     It copies the frame and indexes it once: later changes of the frame are not seen. Threads may
-    share it. The id of a row is its index, or its value in `id` (its text if
-    that is missing); all other columns are metadata.
-    BM25 has resift's analyser; the score of both retrievers is the reciprocal rank fusion of the
-    two orders.
+    share it. The id of a row is its index, or its value in `id` (its text if that is missing); all
+    other columns are metadata. BM25 has resift's analyser; the score of both retrievers is the
+    reciprocal rank fusion of the two orders.
     """
 
     def __init__(

@@ -12,10 +12,16 @@ from typing import Any
 from resift.errors import InputError
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
-from resift.retrievers.arguments import checked_choice_of, checked_flag, question
+from resift.rerank.options import checked_flag
+from resift.retrievers.arguments import (
+    checked_choice_of,
+    checked_field,
+    optional_field,
+    question,
+)
 from resift.retrievers.connections import GivenConnection, OpenedConnections
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
-from resift.retrievers.rows import by_mode, checked_columns, checked_name, checked_where, quoted
+from resift.retrievers.rows import by_mode, checked_columns, checked_where, quoted
 from resift.retrievers.spec import SpecOptions
 from resift.retrievers.words import MAX_WORDS
 from resift.search.options import Mode
@@ -86,15 +92,15 @@ class PostgresRetriever:
 
         Raises `InputError` for invalid arguments.
         """
-        self._table = checked_name("table", table)
+        self._table = checked_field("table", table)
         self._columns = checked_columns(id, text, title, metadata)
-        self._search = None if search is None else checked_name("search", search)
-        self._vector = None if vector is None else checked_name("vector", vector)
+        self._search = optional_field("search", search)
+        self._vector = optional_field("vector", vector)
         check_embed(embed)
         self._embed = embed
         missing = None if vector is not None and embed is not None else "vector= and embed="
         self._mode = checked_mode(mode, dense=missing, lexical=None)
-        self._language = checked_name("language", language)
+        self._language = checked_field("language", language)
         self._websearch = checked_flag("websearch", websearch)
         self._distance = checked_choice_of("distance", distance, tuple(_OPERATORS))
         self._where, self._parameters = checked_where(where, parameters)
@@ -111,7 +117,7 @@ class PostgresRetriever:
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises ``psycopg.Error``, the errors of `embed`."""
         query = question(query)
-        vector = None if self._embed is None else query_vector(self._embed, query)
+        vector = None if self._mode == "lexical" else query_vector(self._embed, query)
         text = query.replace("\0", " ")
         with self._connections.use() as connection, connection.transaction():
             with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
@@ -212,12 +218,11 @@ def from_spec(target: str, options: SpecOptions) -> PostgresRetriever:
     metadata, embed = options.names("metadata"), options.embedder()
     names = options.others()
     try:
-        psycopg.conninfo.make_conninfo(target, **names)
+        connection = psycopg.conninfo.make_conninfo(target, **names)
     except psycopg.Error:  # its message may have a part of the password
         raise InputError(
             f"{options.engine}: the URL or one of {', '.join(names) or 'its parts'} is not valid"
         ) from None
-    connection = psycopg.conninfo.make_conninfo(target, **names)
     return PostgresRetriever(connection, table, metadata=metadata, embed=embed, **arguments)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from resift.errors import InputError, shown
+from resift.retrievers.arguments import checked_field, checked_names, optional_field
 from resift.retrievers.fuse import DEEPER, fuse
 from resift.search.options import Mode
 from resift.types import Candidate
@@ -48,21 +49,12 @@ class Columns:
 
 def checked_columns(id: object, text: object, title: object, metadata: object) -> Columns:
     """Column names from a caller. Raises `InputError`."""
-    if isinstance(metadata, str | bytes) or not isinstance(metadata, Sequence):
-        raise InputError(f"metadata={shown(metadata)}: expected a list of the names of columns")
-    names = {"id": id, "text": text}
-    names |= {} if title is None else {"title": title}
-    names |= {f"metadata[{number}]": name for number, name in enumerate(metadata)}
-    for argument, name in names.items():
-        checked_name(argument, name)
-    return Columns(str(id), str(text), None if title is None else str(title), tuple(metadata))
-
-
-def checked_name(argument: str, name: object) -> str:
-    """The name of a table or a column, which no database can have empty or with a NUL."""
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise InputError(f"{argument}={shown(name)}: expected the name of a table or column")
-    return name
+    return Columns(
+        id=checked_field("id", id),
+        text=checked_field("text", text),
+        title=optional_field("title", title),
+        metadata=checked_names("metadata", metadata),
+    )
 
 
 def quoted(name: str) -> str:

@@ -15,16 +15,10 @@ from typing import Any
 from resift.errors import InputError, shown
 from resift.extras import require
 from resift.index.analysis.spec import ENGLISH
-from resift.retrievers.arguments import question
+from resift.retrievers.arguments import checked_field, optional_field, question
 from resift.retrievers.connections import GivenConnection, OpenedConnections
 from resift.retrievers.dense import Embed, check_embed, checked_mode, query_vector
-from resift.retrievers.rows import (
-    by_mode,
-    checked_columns,
-    checked_name,
-    checked_where,
-    quoted,
-)
+from resift.retrievers.rows import by_mode, checked_columns, checked_where, quoted
 from resift.retrievers.spec import SpecOptions
 from resift.retrievers.words import question_words
 from resift.search.options import Mode
@@ -73,17 +67,17 @@ class SqliteRetriever:
         (``content_rowid``). `vectors` is a vec0 table with the same rowids, `vector` its column,
         and `embed` encodes the query as the stored vectors were.
 
-        `mode` is by default all that these allow. In an English `language` the words of a question
-        that say nothing are not searched for. `where` is a condition on `table` in SQL, and
+        `mode` is by default all that these allow. In an English `language` the stop words of a
+        question are not searched for. `where` is a condition on `table` in SQL, and
         `parameters` the values of its question marks.
 
         Raises `InputError` for invalid arguments and for a file that does not exist.
         """
-        self._table = checked_name("table", table)
+        self._table = checked_field("table", table)
         self._columns = checked_columns(id, text, title, metadata)
-        self._fts = None if fts is None else checked_name("fts", fts)
-        self._vectors = None if vectors is None else checked_name("vectors", vectors)
-        self._vector, self._rowid = checked_name("vector", vector), checked_name("rowid", rowid)
+        self._fts = optional_field("fts", fts)
+        self._vectors = optional_field("vectors", vectors)
+        self._vector, self._rowid = checked_field("vector", vector), checked_field("rowid", rowid)
         check_embed(embed)
         self._embed = embed
         self._mode = checked_mode(
@@ -91,7 +85,7 @@ class SqliteRetriever:
             dense=None if vectors is not None and embed is not None else "vectors= and embed=",
             lexical=None if fts is not None else "fts=",
         )
-        self._language = checked_name("language", language)
+        self._language = checked_field("language", language)
         self._where, self._parameters = checked_where(where, parameters)
         self._connections: (
             GivenConnection[sqlite3.Connection] | OpenedConnections[sqlite3.Connection]
@@ -114,7 +108,7 @@ class SqliteRetriever:
     def __call__(self, query: str, k: int) -> list[Candidate]:
         """The best `k` rows, best first. Raises `sqlite3.Error`, the errors of `embed`."""
         query = question(query)
-        vector = None if self._embed is None else query_vector(self._embed, query)
+        vector = None if self._mode == "lexical" else query_vector(self._embed, query)
         with self._connections.use() as connection:
             return by_mode(
                 self._mode,
@@ -175,7 +169,7 @@ class SqliteRetriever:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Say what to do about a connection of another thread, and about names that are wrong."""
+        """Tell what to do about a connection of another thread, and about names that are wrong."""
         try:
             yield
         except sqlite3.ProgrammingError as error:

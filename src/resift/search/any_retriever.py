@@ -97,13 +97,13 @@ class TwoStage:
         """Find the `top_n` documents that answer `query` best, among `depth` candidates.
 
         The retriever is called with the query and `depth`, which is at least `top_n`. Of more
-        documents the first ones are ranked, and of two with one id the first; `Receipt.notes` says
-        so. What is not a document stays, with a `status`. `collapse` and the other arguments are as
+        documents the first ones are ranked, and of two with one id the first; `Receipt.notes` tells
+        it. What is not a document stays, with a `status`. `collapse` and the other arguments are as
         in `Index.search`.
 
         `budget_ms` limits the whole call, including loading the reranker. A retriever that is late
         has no candidates, and continues in the background; a reranker that is late or fails leaves
-        the order of the retriever. The receipt is then `partial` and says why. Its `version` is
+        the order of the retriever. The receipt is then `partial` and tells why. Its `version` is
         None, and its `requests` and `bytes` are 0: a retriever tells neither.
 
         Raises the retriever's error, `InputError` for invalid arguments and for a retriever that

@@ -54,8 +54,8 @@ class Retrieved:
     """The result of the first stage: candidates, best first, with the cost of the stage.
 
     The stage retrieved `depth` candidates; `candidates` are those whose texts were read. `reason`
-    says which parts are missing and why. `version` is None if none was open in time, and without an
-    index. `notes` go to the receipt.
+    tells which parts are missing and why. `version` is None if none was open in time, and without
+    an index. `notes` go to the receipt.
     """
 
     candidates: list[Candidate] = field(hash=False)

@@ -61,7 +61,7 @@ def _for_all_candidates(call: SearchCall) -> SearchCall:
 
 
 def _complete(call: SearchCall, retrieved: Retrieved, ranking: Ranking) -> Ranking:
-    """The ranking with what its receipt has to say of the first stage."""
+    """The ranking with what its receipt has of the first stage."""
     receipt = ranking.receipt
     reasons = [reason for reason in (retrieved.reason, receipt.reason) if reason]
     receipt = replace(

@@ -41,7 +41,7 @@ OPEN_PATHS = ("/health", "/tei/health", "/ready", "/ping", "/", "/page/")
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a log line and the metrics say of a request."""
+    """What a log line and the metrics have of a request."""
 
     request_id: str
     method: str

@@ -86,7 +86,9 @@ class Metrics:
         calls = ("operation", "model")
         self._rankings = counter("resift_rankings", "Rankings and searches.", calls)
         self._partial = counter(
-            "resift_partial_rankings", "Rankings that left out work; their receipts say why.", calls
+            "resift_partial_rankings",
+            "Rankings that left out work; their receipts have the reason.",
+            calls,
         )
         self._stage_seconds = Histogram(
             "resift_stage_duration_seconds", "The stages of rankings and searches.",

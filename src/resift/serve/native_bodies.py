@@ -30,7 +30,7 @@ class _Options(BaseModel):
     )
     fusion_weight: float | None = Field(None, ge=0, le=1_000_000)
     min_score: Share = Field(None, description="Leave out hits that score below this.")
-    abstain_below: Share = Field(None, description="Say so if the best score is below this.")
+    abstain_below: Share = Field(None, description="Abstain if the best score is below this.")
     long_documents: Literal["cut", "windows"] = "cut"
     explain: int = Field(
         0, ge=0, le=10, description="Explain so many hits: the effect of each sentence."

@@ -42,7 +42,7 @@ def retry_after(seconds: float) -> str:
 def receipt_headers(receipt: Receipt) -> dict[str, str]:
     """Timings in whole ms under the names of TEI's headers, and what was left out.
 
-    ``x-partial`` and ``x-notes`` are ours: they are there only if there is something to say.
+    ``x-partial`` and ``x-notes`` are ours: they are there only if there is something to tell.
     """
     timings = receipt.timings_ms
     headers = {

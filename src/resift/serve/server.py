@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
 
 
 def _announce(on_ready: Callable[[], None]) -> None:
-    """Say that the server is ready; it serves also where nobody can be told."""
+    """Print that the server is ready; it serves also where nobody can be told."""
     try:
         on_ready()
     except (OSError, ValueError) as error:

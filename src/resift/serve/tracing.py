@@ -45,7 +45,7 @@ def request_span(scope: Scope) -> Iterator[str | None]:
 
 
 def finish_request(finished: Finished, record: Record) -> None:
-    """Name the current span, and say how the request ended."""
+    """Name the current span, and record how the request ended."""
     span = trace.get_current_span()
     if not span.is_recording():
         return

@@ -1,4 +1,4 @@
-"""The run of a teacher → pairs to train on: its logits say which documents are relevant.
+"""The run of a teacher → pairs to train on: its logits tell which documents are relevant.
 
 Only what the teacher is sure of is used, as in RocketQA (Qu et al. 2021,
 https://arxiv.org/abs/2010.08191): a positive has a probability of 0.9 or more, a negative of 0.1 or

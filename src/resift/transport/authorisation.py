@@ -2,10 +2,10 @@
 
 import base64
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from resift.errors import InputError
-from resift.transport.urls import is_loopback
+from resift.transport.urls import is_loopback, split_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,8 @@ def check_encrypted(url: SplitResult, variable: str) -> None:
 def is_same_server(url: SplitResult, other: str) -> bool:
     """Whether two URLs have the same scheme, host and port."""
     ports = {"http": 80, "https": 443}
-    try:
-        servers = [
-            (parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme))
-            for parts in (url, urlsplit(other))
-        ]
-    except ValueError:  # the port is not a number
-        return False
+    servers = [
+        (parts.scheme, parts.hostname, parts.port or ports.get(parts.scheme))
+        for parts in (url, split_url(other))
+    ]
     return servers[0] == servers[1]

@@ -56,7 +56,7 @@ Cause = Literal["unreachable", "late", "broken", "busy", "key", "refused", "stat
 
 
 class EndpointError(ResiftError):
-    """There is no answer; `cause` says why, and `wait_s` how long the server asks to wait."""
+    """There is no answer; `cause` is the reason, and `wait_s` how long the server asks to wait."""
 
     def __init__(self, message: str, cause: Cause = "status", wait_s: float | None = None) -> None:
         super().__init__(message)
@@ -78,19 +78,14 @@ class RetryLimits:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What messages say: the kind of `server`, and the advice for a status."""
+    """Words of messages: the kind of `server`, and the advice for a status."""
 
     server: str = "the right server"
     advice: Mapping[int, str] = field(default_factory=dict)
 
 
-class _Retryable(Exception):
-    """A temporary error; `wait_s` is the time that the server asks to wait, if it does."""
-
-    def __init__(self, reason: str, cause: Cause, wait_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.cause = cause
-        self.wait_s = wait_s
+class _Retryable(EndpointError):
+    """A temporary error."""
 
 
 class Endpoint:

@@ -24,7 +24,11 @@ def sent(spec: str, **settings: Any) -> str | None:
 @pytest.mark.parametrize("spec", [OPENAI, "https://API.OpenAI.com:443/v1#m"])
 def test_openais_key_goes_to_openai(spec: str) -> None:
     assert sent(spec, openai_key="sk-1") == "Bearer sk-1"
+    assert sent(spec, openai_key=" sk-1 ") == "Bearer sk-1"
     assert sent(spec, embedder=spec, embedder_key="mine", openai_key="sk-1") == "Bearer mine"
+    for name in ("openai_key", "embedder_key"):
+        with pytest.raises(InputError, match=f"^{name}: has characters"):
+            sent(spec, **{name: "sk-é"})
 
 
 @pytest.mark.parametrize(
@@ -68,6 +72,8 @@ def test_the_embedders_key_goes_to_the_server_that_the_settings_name() -> None:
     ):
         assert sent(spec, embedder=named, embedder_key="key") == header
     assert sent(named, embedder_key="key") == "Bearer key"
+    local = "127.0.0.1:8443/v1#a"
+    assert sent(f"http://{local}", embedder=f"https://{local}", embedder_key="key") is None
 
 
 @pytest.mark.parametrize("host", ["host", "192.168.0.7", "127.0.0.1.example", "localhost.example"])

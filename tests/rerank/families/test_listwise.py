@@ -110,7 +110,7 @@ def test_scores_say_the_rank_and_the_receipt_says_so() -> None:
     assert [hit.score for hit in ranking] == pytest.approx([0.875, 0.625, 0.375, 0.125], abs=1e-6)
     assert all(type(hit.score) is float and type(hit.logit) is float for hit in ranking)
     assert ranking.receipt.calibration == "rank"
-    assert ranking.receipt.notes == ("llm/m gives an order; scores say the rank and nothing else",)
+    assert ranking.receipt.notes == ("llm/m gives an order; scores are ranks and nothing else",)
 
 
 def test_thresholds_are_refused_and_a_fusion_weight_is_noted() -> None:
@@ -304,3 +304,8 @@ def test_a_request_that_is_changed_later_stays_as_it_was() -> None:
         request["reasoning"]["effort"] = "high"
         reranker.rank(QUERY, TEXTS[:2])
         assert peer.requests[0].body["reasoning"] == {"effort": "low"}
+
+
+@pytest.mark.parametrize(("window", "step"), [(1, 1), (2, 1), (5, 3), (20, 10)])
+def test_windows_overlap_by_half_unless_a_step_is_given(window: int, step: int) -> None:
+    assert ListwiseReranker("http://127.0.0.1:1", "m", window=window)._step == step

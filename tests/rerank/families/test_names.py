@@ -67,9 +67,10 @@ def test_folders_are_not_taken_for_anything_else(name: str) -> None:
     ("name", "error", "message"),
     [
         ("bundled@3+nowhere@2", ModelNotFound, "nowhere"),
-        ("bundled@2+bundled@3", InputError, "none greater"),
+        ("bundled@2+bundled@3", InputError, r"^a chain's depths=\[2, 3\]: .*none greater"),
         ("bundled@0+bundled@0", InputError, "whole numbers from 1"),
-        (f"llm:{URL}", InputError, "model"),
+        (f"llm:{URL}", InputError, "expected llm:URL#MODEL"),
+        ("bundled+bundled", ModelNotFound, "a chain is NAME@DEPTH"),
         ("tei:", InputError, "url"),
         ("cohere:ftp://host", InputError, "ftp"),
     ],

@@ -32,12 +32,13 @@ from resift.rerank.deadline import Deadline
 from resift.rerank.families import fallback
 from resift.rerank.families.breaker import MAX_FAILURES
 from resift.rerank.families.fallback import Fallback
-from resift.rerank.families.remote import SERVICES, RemoteReranker
+from resift.rerank.families.remote import RemoteReranker
+from resift.rerank.families.services.known import SERVICES
 from resift.rerank.first_stage import first_stage_ranking
 from resift.rerank.options import RankOptions
 from resift.settings import Settings
 from resift.transport import endpoint
-from transport.peer import Action, Peer, Request, serving
+from transport.peer import Action, Counted, Peer, Request, serving
 
 QUERY = "which"
 
@@ -283,7 +284,11 @@ def test_the_fallback_gets_more_of_the_time_the_slower_it_is() -> None:
 
 def test_the_bundled_model_takes_over(in_one_runtime: Reranker) -> None:
     texts = ["The office is closed.", "Press Reset password.", "", "Vacation is approved."]
-    with serving(status(503)) as peer, opened(peer, fallback="bundled") as reranker:
+    settings = Settings(model="/another", calibration="/another/calibration.json")  # not its own
+    with (
+        serving(status(503)) as peer,
+        opened(peer, fallback="bundled", settings=settings) as reranker,
+    ):
         ranking = reranker.rank("reset my password", texts)
         again = reranker.rank("reset my password", texts, budget_ms=30_000)
         assert ranking.explain(0).parts
@@ -416,7 +421,7 @@ def test_a_receipt_says_what_is_not_known() -> None:
     with serving(usual("cohere")) as peer, opened(peer) as reranker:
         receipt = reranker.rank(QUERY, TEXTS).receipt
         hit = reranker.rank(QUERY, TEXTS)[0]
-    assert "does not say how much of each document it read" in receipt.notes[0]
+    assert "does not tell how much of each document it read" in receipt.notes[0]
     assert (receipt.tokens, receipt.scored, receipt.calibration) == (42, 4, "none")
     assert (hit.tokens_seen, hit.dropped_counted, hit.span) == (0, False, (0, len(TEXTS[1])))
     assert hit.score == pytest.approx(0.9) and type(hit.score) is float
@@ -498,23 +503,13 @@ def test_a_task_that_is_cancelled_ends_at_once() -> None:
 
 
 def test_overlapping_calls_send_no_more_requests_at_once_than_allowed() -> None:
-    running, most, lock = 0, 0, threading.Lock()
-
-    def count(request: Request) -> None:
-        nonlocal running, most
-        with lock:
-            running += 1
-            most = max(most, running)
-        time.sleep(0.03)
-        with lock:
-            running -= 1
-        usual("cohere")(request)
+    count = Counted(usual("cohere"), 0.03)
 
     with serving(count) as peer, opened(peer, concurrency=2) as reranker:
         rankings = reranker.rank_many(["a"] * 12, [TEXTS] * 12)
         assert [order(ranking) for ranking in rankings] == [BEST_FIRST] * 12
         assert len({request.connection for request in peer.requests}) <= 4
-    assert most == 2
+    assert count.most == 2
 
 
 def test_a_server_that_does_not_speak_tls_is_an_outage() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from resift import Candidate, Chain, Citation, Document, Index, Ranking, Reranker
-from resift.rerank.families.remote import SERVICES, RemoteReranker
+from resift.rerank.families.remote import RemoteReranker
+from resift.rerank.families.services.known import SERVICES
 from resift.serve.admission import Admission
 from resift.serve.service import Service
 from resift.settings import Settings

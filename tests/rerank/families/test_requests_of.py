@@ -62,10 +62,10 @@ def test_a_text_that_no_request_holds_is_cut_and_marked(letter: str) -> None:
 
 
 def test_answers_of_several_requests_are_put_together() -> None:
-    candidates = _candidates("a", "", "b", "c", None)
+    candidates = _candidates("a", "", "b", "c", None, " " * 70_000)
     requests = chunks("q", candidates, 2, 100_000)
     assert [[text.index for text in request] for request in requests] == [[0, 2], [3]]
     parts = [Answer([3.0, None], 5, {1: "empty"}), Answer([1.0], 6)]
     state = scored_state(candidates, requests, parts, "logit")
-    assert state.statuses == ["ok", "empty", "empty", "ok", "not_text"]
+    assert state.statuses == ["ok", "empty", "empty", "ok", "not_text", "empty"]
     assert state.logits.tolist()[::3] == [3.0, 1.0] and state.tokens == 11

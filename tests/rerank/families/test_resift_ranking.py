@@ -292,11 +292,11 @@ def test_a_server_that_hangs_leaves_the_fallback_its_time() -> None:
     with serving(Request.hang) as peer, opened(peer, fallback=local) as reranker:
         began = time.monotonic()
         ranking = reranker.rank(QUERY, TEXTS, budget_ms=600)
-        many = reranker.rank_many(["a"] * 4, [TEXTS] * 4, budget_ms=600)
+        many = reranker.rank_many(["a"] * 2, [TEXTS] * 2, budget_ms=1_500)
         assert time.monotonic() - began < 8
     assert 0 < local.calls[0]["budget_ms"] <= 300
-    assert "no answer within" in str(ranking.receipt.reason) and len(local.calls) == 5
-    assert all(call["budget_ms"] > 0 for call in local.calls) and len(many) == 4
+    assert "no answer within" in str(ranking.receipt.reason) and len(local.calls) == 3
+    assert all(call["budget_ms"] > 0 for call in local.calls) and len(many) == 2
 
 
 def test_a_reason_names_the_service_once() -> None:

@@ -1,4 +1,4 @@
-"""Words that say nothing about a query's subject; for English only.
+"""Words that tell nothing about a query's subject; for English only.
 
 BM25 gives the common words of each language a small weight. The list saves time, and the words of
 a question: "what does … do" is more often in questions than in their answers.

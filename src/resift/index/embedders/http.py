@@ -19,6 +19,7 @@ from resift.errors import EmbedderError, InputError
 from resift.index.embedders.keys import VARIABLE, authorise
 from resift.settings import Settings
 from resift.transport.endpoint import Endpoint, EndpointError, RetryLimits, Wording
+from resift.transport.urls import split_url
 
 BATCH_TEXTS = 32  # text-embeddings-inference's default, the smallest among known servers
 BATCH_CHARACTERS = 64_000
@@ -185,12 +186,8 @@ def _numbers(embedding: Any) -> Any:
 def _parts(spec: str) -> tuple[str, str, str | None]:
     """Split into base URL, without user and trailing slash; model; and ``user:password``."""
     url, _, model = spec.partition("#")
-    try:
-        parts = urlsplit(url)
-        is_valid = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is not a number, or an IPv6 address is broken
-        is_valid = False
-    if not is_valid or parts.query or not model or not re.fullmatch(r"[!-~]+", url):
+    parts = split_url(url)
+    if not parts.hostname or parts.query or not model or not re.fullmatch(r"[!-~]+", url):
         raise InputError(
             f"{spec.rpartition('@')[2]!r}: expected a URL with a host and, behind #, a model, "
             "such as http://host/v1#model"

@@ -14,7 +14,7 @@ from resift.transport.authorisation import (
     is_same_server,
 )
 
-OPENAI = "api.openai.com"
+OPENAI = "https://api.openai.com"
 VARIABLE = "RESIFT_EMBEDDER_KEY"
 
 
@@ -29,16 +29,11 @@ def authorise(url: SplitResult, user: str | None, settings: Settings) -> Authori
         authorisation = basic(user)
     else:
         is_named = not settings.embedder or is_same_server(url, settings.embedder)
-        key = (settings.embedder_key or "").strip() if is_named else ""
-        if not key and _is_openai(url):
-            key = (settings.openai_key or "").strip()
+        name, key = "embedder_key", settings.embedder_key if is_named else None
+        if not key and is_same_server(url, OPENAI):
+            name, key = "openai_key", settings.openai_key
         if not key:
             return Authorisation()
-        authorisation = bearer(key, "embedder_key")
+        authorisation = bearer(key.strip(), name)
     check_encrypted(url, VARIABLE)
     return authorisation
-
-
-def _is_openai(url: SplitResult) -> bool:
-    """Whether this is OpenAI's server, over an encrypted connection."""
-    return url.scheme == "https" and url.hostname == OPENAI and url.port in (None, 443)

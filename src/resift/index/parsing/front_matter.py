@@ -129,7 +129,7 @@ def _read_yaml(block: str) -> dict[str, Any]:
 
 
 class _Converter:
-    """Converts nodes of YAML to JSON types; constructs nothing else, whatever their tags say."""
+    """Converts nodes of YAML to JSON types; constructs nothing else, whatever their tags are."""
 
     def __init__(self) -> None:
         self._left = _MAX_VALUES

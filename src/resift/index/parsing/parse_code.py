@@ -41,7 +41,7 @@ _FUNCTION_VALUES = frozenset(
 
 
 def parse_code(key: str, data: bytes, options: ParseOptions = DEFAULTS) -> ParsedFile:
-    """Read a source file; its title is its key, because the names of folders say what it is of.
+    """Read a source file; its title is its key, because the names of folders tell what it is of.
 
     Raise `SourceError` for minified JavaScript or CSS.
     """

@@ -74,7 +74,7 @@ def _are_rows(value: Any, text_column: str) -> bool:
 
 
 def _column_problems(value: Any, columns: Columns) -> tuple[str, ...]:
-    """Say that an array would be rows if the text column were written in other letters."""
+    """Tell that an array would be rows if the text column were written in other letters."""
     rows = value if isinstance(value, list) else ()
     first = next((row for row in rows if isinstance(row, dict)), {})
     name = same_letters(columns.text, first)

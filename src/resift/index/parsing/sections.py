@@ -1,6 +1,6 @@
 """Sections of texts that are not changed: code, configuration, markup. Pure.
 
-Parsers say where headings and parts begin; this module makes the sections.
+Parsers tell where headings and parts begin; this module makes the sections.
 """
 
 from collections.abc import Iterable, Iterator

@@ -81,7 +81,7 @@ def check_embedder(location: Location, version: Version, fingerprint: str) -> No
 def open_version(
     location: Location, settings: Settings, version: Version, notes: tuple[str, ...] = ()
 ) -> OpenVersion:
-    """Open a version for searching. `notes` say that it is a copy, if the store is down."""
+    """Open a version for searching. `notes` tell that it is a copy, if the store is down."""
     cache = _cache(location, settings)
     if not version.shards:
         return _open_table_version(location, cache, version, notes)

@@ -7,14 +7,13 @@ with `rank` is a reranker.
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from resift.errors import InputError, shown
 from resift.outages import is_outage, outage_reason
+from resift.rerank.base import BaseReranker
 from resift.rerank.candidates import as_candidates, check_query
 from resift.rerank.deadline import Deadline
-from resift.rerank.early_exit import TOLERANCE
 from resift.rerank.families.chain_order import ChainOrder
 from resift.rerank.families.chain_stages import (
     ChainStage,
@@ -24,13 +23,13 @@ from resift.rerank.families.chain_stages import (
     run,
 )
 from resift.rerank.many import check_many
-from resift.rerank.options import RankOptions, checked_budget
+from resift.rerank.options import RankOptions
 from resift.rerank.ranker import Ranker
 from resift.rerank.values import whole
-from resift.types import DocumentLike, LongDocuments, Ranking
+from resift.types import DocumentLike, Ranking
 
 
-class Chain:
+class Chain(BaseReranker):
     """Runs `rerankers` in turn; each reads so many of the best candidates of the one before.
 
     ``Chain(Reranker(), Reranker("BAAI/bge-reranker-base"), depths=(100, 20))`` reads 100 candidates
@@ -40,8 +39,12 @@ class Chain:
 
     All share the deadline of a call. Candidates that a later reranker had no time for stay where
     they are; the others exchange their positions. If a reranker fails, the order before it stays.
-    In both cases the receipt is `partial` and says why. `Receipt.receipts` has one receipt a
+    In both cases the receipt is `partial` and has the reason. `Receipt.receipts` has one receipt a
     reranker, in running order. Threads may share a chain. `close` closes the rerankers.
+
+    `rank` passes its arguments to every reranker, and `min_score` and `abstain_below` to the last
+    one only. With `min_score`, candidates that the last one was not asked to read are left out. In
+    `rank_many`, later queries get what the earlier ones left of the budget.
 
     Raises `InputError` unless there are two or more rerankers, and as many depths, none greater
     than the one before.
@@ -54,24 +57,17 @@ class Chain:
             )
         for reranker in rerankers:
             if isinstance(reranker, type) or not callable(getattr(reranker, "rank", None)):
-                raise InputError(f"{shown(reranker)}: not a reranker; expected a method rank")
+                raise InputError(
+                    f"{shown(reranker)}: not a reranker; expected an object with a method rank; "
+                    "a name goes into open_ranker(…)"
+                )
+        super().__init__()
         self._rerankers = rerankers
         self._depths = _checked_depths(depths, len(rerankers))
 
     def __repr__(self) -> str:
         parts = zip(self._depths, self._rerankers, strict=True)
         return f"<Chain {' > '.join(f'{depth} {_name(reranker)}' for depth, reranker in parts)}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the rerankers, each whatever the others raise."""
@@ -101,77 +97,31 @@ class Chain:
         """The first reranker, whose token states an index stores and reads."""
         return self._rerankers[0]
 
-    def rank(
+    def _rank(
         self,
         query: str,
         documents: Iterable[DocumentLike],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
+        options: RankOptions,
+        deadline: Deadline,
     ) -> Ranking:
-        """Order documents by relevance, and return all or the best `top_n`.
-
-        The arguments are those of `Reranker.rank`, for every reranker; `min_score` and
-        `abstain_below` are for the last one. With `min_score`, candidates that the last reranker
-        was not asked to read are left out. Raises `QueryError` and `InputError` as
-        `Reranker.rank` does.
-        """
-        options = RankOptions(
-            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
-        )
-        deadline = Deadline(checked_budget(budget_ms))
         return run(self._steps(query, documents, options, deadline), query, deadline)
 
-    async def arank(
+    async def _arank(
         self,
         query: str,
         documents: Iterable[DocumentLike],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
+        options: RankOptions,
+        deadline: Deadline,
     ) -> Ranking:
-        """`rank` without blocking the event loop: `arank` of a reranker, or `rank` in a thread."""
-        options = RankOptions(
-            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
-        )
-        deadline = Deadline(checked_budget(budget_ms))
         return await arun(self._steps(query, documents, options, deadline), query, deadline)
 
-    def rank_many(
+    def _rank_many(
         self,
         queries: Iterable[str],
         documents: Iterable[Iterable[DocumentLike]],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
+        options: RankOptions,
+        deadline: Deadline,
     ) -> list[Ranking]:
-        """A ranking for each query, in order; ``documents[i]`` are those of ``queries[i]``.
-
-        `budget_ms` is for all queries together; later queries get what the earlier ones left.
-        Raises `InputError` unless there is one list per query.
-        """
-        options = RankOptions(
-            top_n, fusion_weight, exact, tolerance, min_score, abstain_below, long_documents
-        )
-        deadline = Deadline(checked_budget(budget_ms))
         texts, lists = check_many(queries, documents, lambda _: None)
         calls = [
             (query, self._steps(query, items, options, deadline))
@@ -208,15 +158,13 @@ class Chain:
         return order.ranking(self.name, self.fingerprint)
 
 
-_DEFAULTS = RankOptions()
-
-
 def _arguments(options: RankOptions, is_last: bool) -> dict[str, Any]:
-    """The options that the caller set, since a `Ranker` need not know all."""
-    names = ["exact", "tolerance", "fusion_weight", "long_documents"]
-    names += ["min_score", "abstain_below"] if is_last else []
-    values = {name: getattr(options, name) for name in names}
-    return {name: value for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+    """The options that the caller set; thresholds are for the last reranker."""
+    arguments = options.given()
+    if not is_last:
+        arguments.pop("min_score", None)
+        arguments.pop("abstain_below", None)
+    return arguments
 
 
 def _checked_depths(depths: object, count: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
 from typing import Any
 
 from resift.background import Background, Shared
@@ -29,15 +30,6 @@ _MARGIN_S = 0.005
 _NEW = 0.3
 """The weight of a new measurement against the earlier ones."""
 
-_OPTIONS = (
-    "exact",
-    "tolerance",
-    "fusion_weight",
-    "min_score",
-    "abstain_below",
-    "long_documents",
-)
-_DEFAULTS = RankOptions()
 _OPENING = Background(1, "resift-open-fallback", finite=True)
 _MAX_THREADS = 16
 
@@ -125,7 +117,8 @@ class Fallback:
         return ranking
 
     def _open(self) -> Ranker:
-        return Reranker(BUNDLED, settings=self._settings)
+        # The settings' calibration is for the model that they name.
+        return Reranker(BUNDLED, settings=replace(self._settings, calibration=None))
 
     def _measure(self, ranking: Ranking) -> None:
         """Note the time a candidate took, unless the deadline cut the call short."""
@@ -146,9 +139,8 @@ def _call(
     options: RankOptions,
     deadline: Deadline,
 ) -> Callable[[], Any]:
-    """`rank` with the options that the caller set, since a `Ranker` need not know all."""
-    values = {name: getattr(options, name) for name in _OPTIONS}
-    arguments = {name: value for name, value in values.items() if value != getattr(_DEFAULTS, name)}
+    """`rank` with the options that the caller set."""
+    arguments = options.given()
     remaining_s = deadline.remaining_s
     budget_ms = None if remaining_s is None else max(remaining_s - _MARGIN_S, 0.0) * 1000
     return lambda: rank(query, candidates, top_n=options.top_n, budget_ms=budget_ms, **arguments)

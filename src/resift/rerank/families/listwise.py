@@ -20,7 +20,7 @@ from resift.rerank.families.opening import (
     endpoint_of,
     scorer_of,
 )
-from resift.rerank.families.requests_of import readable_texts
+from resift.rerank.families.requests_of import readable_texts, unscored_state
 from resift.rerank.families.server import Public, find_server
 from resift.rerank.families.service_call import Work
 from resift.rerank.families.service_ranker import ServiceRanker
@@ -28,7 +28,7 @@ from resift.rerank.families.services.service import logit_of, tokens_of
 from resift.rerank.options import RankOptions
 from resift.rerank.ranker import Ranker
 from resift.rerank.result import ScoredCandidates
-from resift.rerank.state import NO_ROW, CallState, CandidateTexts, DocumentState
+from resift.rerank.state import NO_ROW, CallState, DocumentState
 from resift.rerank.tokenization import TokenRow, Tokens, load_tokenizer
 from resift.settings import Settings, checked_settings
 from resift.transport.endpoint import RetryLimits
@@ -38,7 +38,7 @@ SERVICE = "llm"
 PATH = "/chat/completions"
 OPENAI = Public("https://api.openai.com/v1", "openai_key")
 TIMEOUT_S, TRIES, CONCURRENCY = 60.0, 3, 4
-WINDOW, STEP, PASSES, DOCUMENT_TOKENS = 20, 10, 1, 300
+WINDOW, PASSES, DOCUMENT_TOKENS = 20, 1, 300
 TOKENS_PER_IDENTIFIER, SPARE_TOKENS = 8, 64
 
 
@@ -64,16 +64,16 @@ class ListwiseReranker(ServiceRanker):
     `url` is the base URL of a server that speaks OpenAI's chat completions, such as
     ``http://host:8000/v1``; None is OpenAI. The model gets a numbered list of `window` documents
     and answers with their order (Sun et al. 2023, https://arxiv.org/abs/2304.09542). Windows slide
-    from the end of the list to its front by `step`, so that good documents move up; `passes` go
-    through the list. Documents are cut to `max_document_tokens` tokens, counted with the bundled
-    tokenizer (`Hit.tokens_seen`, `tokens_dropped`, status ``cut``).
+    from the end of the list to its front by `step` (by default by half a window), so that good
+    documents move up; `passes` go through the list. Documents are cut to `max_document_tokens`
+    tokens of the bundled tokenizer (`Hit.tokens_seen`, `tokens_dropped`, status ``cut``).
 
     A model gives an order and no scores. `Hit.score` is evenly spaced by rank and
-    `Receipt.calibration` is ``rank``: it says nothing of how relevant a document is. So `min_score`
-    and `abstain_below` are refused, and `fusion_weight` has no effect here.
+    `Receipt.calibration` is ``rank``: neither tells how relevant a document is. So `min_score` and
+    `abstain_below` are refused, and `fusion_weight` has no effect here.
 
     An answer that names fewer than half of a window's documents is asked for once more; then the
-    window keeps its order, and the receipt says so. If all do, if the server fails, or if the
+    window keeps its order, and the receipt notes it. If all do, if the server fails, or if the
     deadline comes before the front of the list was read, `fallback` ranks, as in `RemoteReranker`.
 
     `answer_tokens` is the most that an answer may have, by default 8 a document and 64 more; a
@@ -90,7 +90,7 @@ class ListwiseReranker(ServiceRanker):
         *,
         key: str | None = None,
         window: int = WINDOW,
-        step: int = STEP,
+        step: int | None = None,
         passes: int = PASSES,
         fallback: Ranker | str | None = BUNDLED,
         max_document_tokens: int = DOCUMENT_TOKENS,
@@ -106,6 +106,7 @@ class ListwiseReranker(ServiceRanker):
         if name is None:
             raise InputError("model: expected the name of a model of the server")
         self._window = checked_number("window", window, 200)
+        step = (self._window + 1) // 2 if step is None else step
         self._step = checked_number("step", step, self._window)
         self._passes = checked_number("passes", passes, 10)
         self._document_tokens = checked_number("max_document_tokens", max_document_tokens, 100_000)
@@ -140,7 +141,7 @@ class ListwiseReranker(ServiceRanker):
             scorer_of(SERVICE, name, server, by_rank=True, detail=repr(decisive)),
             concurrency=concurrency,
             fallback=fallback,
-            settings=replace(settings, calibration=None),
+            settings=settings,
         )
         self._limits = RetryLimits(timeout_s, tries, max_wait_s=timeout_s)
         self._endpoint = endpoint_of(server, PATH, settings, concurrency)
@@ -173,7 +174,7 @@ class ListwiseReranker(ServiceRanker):
     ) -> tuple[Ordered, dict[int, TokenRow], float]:
         """The order of the documents, what was read of each, and the milliseconds."""
         started = time.perf_counter()
-        rows = dict(zip(texts, _rows(list(texts.values()), self._document_tokens), strict=True))
+        rows = _rows(texts, self._document_tokens)
         passages = {index: text[: rows[index].end] for index, text in texts.items()}
         first = sorted(texts, key=lambda index: first_rank(index, candidates[index]))
         ask = partial(self._ask, query, passages, until)
@@ -203,10 +204,12 @@ class ListwiseReranker(ServiceRanker):
     def _scored(
         self, query: str, candidates: Sequence[Candidate], results: Sequence[Any]
     ) -> ScoredCandidates:
-        state = CallState.of(CandidateTexts(candidates))
-        texts = dict(readable_texts(candidates))
-        if results:
+        if not results:
+            rows = _rows(dict(readable_texts(candidates)), self._document_tokens)
+            state = _ranked_state(candidates, list(rows), rows)
+        else:
             ordered, rows, took_ms = results[0]
+            state = _ranked_state(candidates, ordered.order, rows)
             state.timings_ms["service"] = took_ms
             state.tokens = state.positions = ordered.tokens
             if ordered.refused:
@@ -216,15 +219,10 @@ class ListwiseReranker(ServiceRanker):
                 )
             if ordered.passes < self._passes:
                 state.note(f"{self.name}: {ordered.passes} of {self._passes} passes were made")
-            order = ordered.order
-        else:
-            order = list(texts)
-            rows = dict(zip(texts, _rows(list(texts.values()), self._document_tokens), strict=True))
-        _add_ranks(state, order, rows)
         return ScoredCandidates(query, candidates, {}, _state=state, _scorer=self._scorer)
 
     def _notes(self, options: RankOptions) -> tuple[str, ...]:
-        notes = [f"{self.name} gives an order; scores say the rank and nothing else"]
+        notes = [f"{self.name} gives an order; scores are ranks and nothing else"]
         if options.fusion_weight:
             notes.append("fusion_weight has no effect: there are no scores to add it to")
         return tuple(notes)
@@ -267,9 +265,10 @@ def _fields(model: str, tokens: int, request: Mapping[str, Any] | None) -> dict[
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _rows(texts: Sequence[str], max_tokens: int) -> list[TokenRow]:
+def _rows(texts: Mapping[int, str], max_tokens: int) -> dict[int, TokenRow]:
     """How much of each text is read, in tokens of the bundled tokenizer."""
-    return [replace(row, ids=NO_ROW.ids) for row in _tokens(max_tokens).single(texts)]
+    rows = _tokens(max_tokens).single(list(texts.values()))
+    return {index: replace(row, ids=NO_ROW.ids) for index, row in zip(texts, rows, strict=True)}
 
 
 @cache
@@ -279,12 +278,11 @@ def _tokens(max_tokens: int) -> Tokens:
     return Tokens(tokenizer, max_tokens + special, known_only=False)
 
 
-def _add_ranks(state: CallState, order: Sequence[int], rows: Mapping[int, TokenRow]) -> None:
-    """Give each document of `order` a score by its rank; others have no text."""
-    state.statuses = [
-        "empty" if status == "ok" and index not in rows else status
-        for index, status in enumerate(state.statuses)
-    ]
+def _ranked_state(
+    candidates: Sequence[Candidate], order: Sequence[int], rows: Mapping[int, TokenRow]
+) -> CallState:
+    """The state of a call with a score by its rank for each document of `order`."""
+    state = unscored_state(candidates, rows)
     for position, index in enumerate(order):
         score = (len(order) - position - 0.5) / len(order)
         if rows[index].dropped:
@@ -292,3 +290,4 @@ def _add_ranks(state: CallState, order: Sequence[int], rows: Mapping[int, TokenR
         state.documents[index] = DocumentState(
             index, "", rows[index], logits=(logit_of(score, "probability"),)
         )
+    return state

@@ -3,19 +3,17 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable
-from typing import Protocol
 
 from resift.errors import InputError, ModelNotFound, shortened
-from resift.rerank.early_exit import TOLERANCE
+from resift.rerank.base import BaseReranker
 from resift.rerank.families.chain import Chain
 from resift.rerank.families.fallback import BUNDLED
 from resift.rerank.families.listwise import ListwiseReranker
-from resift.rerank.families.remote import SERVICES, RemoteReranker
+from resift.rerank.families.remote import RemoteReranker
+from resift.rerank.families.services.known import SERVICES
 from resift.rerank.ranker import Ranker
 from resift.rerank.reranker import Reranker
 from resift.settings import Settings, checked_settings
-from resift.types import DocumentLike, LongDocuments, Ranking
 
 LISTWISE = "llm"
 _SERVICES = (LISTWISE, *SERVICES)
@@ -30,44 +28,13 @@ _FORMS = (
 )
 
 
-class NamedRanker(Protocol):
-    """A `Ranker` with all the arguments of `Reranker.rank`, that says what it is."""
-
-    @property
-    def name(self) -> str:
-        """Its name, for people."""
-
-    @property
-    def fingerprint(self) -> str:
-        """What identifies everything that decides a logit, as far as it can be known."""
-
-    def rank(
-        self,
-        query: str,
-        documents: Iterable[DocumentLike],
-        top_n: int | None = None,
-        *,
-        budget_ms: float | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-        fusion_weight: float | None = None,
-        min_score: float | None = None,
-        abstain_below: float | None = None,
-        long_documents: LongDocuments = "cut",
-    ) -> Ranking:
-        """`Reranker.rank`."""
-
-    def close(self) -> None:
-        """Release what it holds."""
-
-
 def open_ranker(
     name: str | os.PathLike[str] | None = None,
     *,
     calibration: str | os.PathLike[str] | None = None,
     fallback: Ranker | str | None = BUNDLED,
     settings: Settings | None = None,
-) -> NamedRanker:
+) -> BaseReranker:
     """Open a second stage by its name; None is the settings' model, else the bundled one.
 
     - ``bundled``, a folder or a hub id: a local model (`Reranker`).
@@ -97,6 +64,8 @@ def open_ranker(
     if url is None and model is not None and service in _OWN_SERVERS:
         raise InputError(f"{service}: http:// is missing; expected {service}:http://HOST:PORT")
     if service == LISTWISE:
+        if model is None:
+            raise InputError(f"{LISTWISE}: names no model; expected {LISTWISE}:URL#MODEL")
         return ListwiseReranker(url, model, fallback=fallback, settings=settings)
     return RemoteReranker(service, model, url=url, fallback=fallback, settings=settings)
 
@@ -110,7 +79,8 @@ def _is_nearly_other(name: str) -> bool:
     """Whether a name that nothing has looks like a service or a chain."""
     start = name.partition(":")[0].lower()
     is_near = bool(difflib.get_close_matches(start[:_MAX_SERVICE], _SERVICES, 1, _NEAR))
-    return "@" in name or ":" in name or (is_near and len(start) <= _MAX_SERVICE)
+    has_mark = any(mark in name for mark in "@:+")
+    return has_mark or (is_near and len(start) <= _MAX_SERVICE)
 
 
 def _is_chain(name: str) -> bool:
@@ -122,7 +92,10 @@ def _is_chain(name: str) -> bool:
 def _open_chain(name: str, fallback: Ranker | str | None, settings: Settings) -> Chain:
     parts = [match for part in name.split("+") if (match := _PART.fullmatch(part))]
     rankers = [open_ranker(part[1], fallback=fallback, settings=settings) for part in parts]
-    return Chain(*rankers, depths=[int(part[2]) for part in parts])
+    try:
+        return Chain(*rankers, depths=[int(part[2]) for part in parts])
+    except InputError as error:  # "depths=" alone reads as an option of a command
+        raise InputError(f"a chain's {error}") from None
 
 
 def _url_and_model(target: str) -> tuple[str | None, str | None]:

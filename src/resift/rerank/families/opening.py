@@ -12,7 +12,7 @@ from resift.transport.endpoint import Endpoint, Wording
 
 MAX_SECONDS = 86_400.0
 RANKS = ScoreScale("rank", SIGMOID, SIGMOID)
-"""Scores that say a rank and nothing else."""
+"""Scores that are ranks and nothing else."""
 
 
 def endpoint_of(server: Server, path: str, settings: Settings, max_requests: int) -> Endpoint:
@@ -27,7 +27,7 @@ def endpoint_of(server: Server, path: str, settings: Settings, max_requests: int
         server.url(path),
         server.authorisation,
         settings.ca_file,
-        wording=Wording("the right server", advice),
+        wording=Wording(advice=advice),
         max_requests=max_requests,
     )
 

@@ -24,7 +24,6 @@ from resift.rerank.families.requests_of import Text, chunks, readable_texts, sco
 from resift.rerank.families.server import Public, Server, find_server
 from resift.rerank.families.service_call import ServiceCall, Work
 from resift.rerank.families.service_ranker import ServiceRanker
-from resift.rerank.families.services.known import SERVICES as SERVICES
 from resift.rerank.families.services.known import service_named
 from resift.rerank.families.services.service import (
     Answer,
@@ -36,7 +35,7 @@ from resift.rerank.options import RankOptions
 from resift.rerank.ranker import Ranker
 from resift.rerank.result import ScoredCandidates
 from resift.settings import Settings, checked_settings
-from resift.transport.endpoint import EndpointError, RetryLimits
+from resift.transport.endpoint import Endpoint, EndpointError, RetryLimits
 from resift.types import Candidate, DocumentLike, Ranking
 
 TIMEOUT_S, TRIES, CONCURRENCY = 10.0, 3, 8
@@ -122,7 +121,7 @@ class RemoteReranker(ServiceRanker):
             scorer_of(service, self._model, server),
             concurrency=concurrency,
             fallback=fallback,
-            settings=replace(settings, calibration=None),
+            settings=settings,
         )
         self._limits = RetryLimits(timeout_s, tries, max_wait_s=timeout_s)
         self._endpoint = endpoint_of(server, self._service.path, settings, concurrency)
@@ -242,8 +241,8 @@ class RemoteReranker(ServiceRanker):
 
     def _notes(self, options: RankOptions) -> tuple[str, ...]:
         return (
-            f"{self._scorer.runtime} does not say how much of each document it read, and cuts long "
-            "documents by itself",
+            f"{self._scorer.runtime} does not tell how much of each document it read, and cuts "
+            "long documents by itself",
         )
 
     def _release(self) -> None:
@@ -260,19 +259,18 @@ class RemoteReranker(ServiceRanker):
         if self._info is None or count <= default:
             return default
         if self._reading is None:
-            self._reading = self._threads.run(self._read_limit)
+            self._reading = self._threads.run(partial(self._read_limit, self._info))
         reading = self._reading
         known = reading.result() if reading.done() and not reading.cancelled() else None
         return known or default
 
-    def _read_limit(self) -> int | None:
-        """The server's own limit; None if it does not say."""
-        assert self._info is not None
+    def _read_limit(self, info: Endpoint) -> int | None:
+        """The server's own limit; None if it does not tell."""
         try:
-            info = self._info.get(RetryLimits(self._limits.timeout_s, 1, 0))
+            response = info.get(RetryLimits(self._limits.timeout_s, 1, 0))
         except EndpointError:
             return None  # the default limit suits every server
-        return self._service.max_documents_of(info)
+        return self._service.max_documents_of(response)
 
 
 def _unpickle(arguments: _Arguments) -> RemoteReranker:

@@ -1,7 +1,7 @@
 """Documents → the texts of requests, and responses → scored candidates. Pure."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -72,6 +72,16 @@ def _fitting(index: int, text: str, room: int) -> Text:
     return Text(index, text[:end], is_cut=end < len(text))
 
 
+def unscored_state(candidates: Sequence[Candidate], readable: Container[int]) -> CallState:
+    """The state of a call without scores; candidates that are not `readable` are ``empty``."""
+    state = CallState.of(CandidateTexts(candidates))
+    state.statuses = [
+        "empty" if status == "ok" and index not in readable else status
+        for index, status in enumerate(state.statuses)
+    ]
+    return state
+
+
 def scored_state(
     candidates: Sequence[Candidate],
     requests: Sequence[Sequence[Text]],
@@ -79,12 +89,7 @@ def scored_state(
     scale: Scale,
 ) -> CallState:
     """The state of a call whose requests got these responses."""
-    state = CallState.of(CandidateTexts(candidates))
-    readable = {text.index for texts in requests for text in texts}
-    state.statuses = [
-        "empty" if status == "ok" and index not in readable else status
-        for index, status in enumerate(state.statuses)
-    ]
+    state = unscored_state(candidates, {text.index for texts in requests for text in texts})
     for texts, answer in zip(requests, responses, strict=True):
         state.tokens += answer.tokens
         for position, text in enumerate(texts):
@@ -98,7 +103,7 @@ def _add(state: CallState, text: Text, answer: Answer, position: int, scale: Sca
     score = answer.scores[position]
     unknown = TokenRow(_NO_IDS, 0, 0, 0, len(text.text), counted=False)
     row = answer.rows.get(position, unknown)
-    if row.end > len(text.text):  # a server may say anything
+    if row.end > len(text.text):  # a server may answer anything
         row = replace(row, start=min(row.start, len(text.text)), end=len(text.text))
     status = answer.statuses.get(position, "ok")
     state.statuses[text.index] = "cut" if text.is_cut and status == "ok" else status

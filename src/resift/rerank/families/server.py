@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
 from resift.errors import InputError, SettingsError, shown
-from resift.settings import Settings
+from resift.settings import Settings, variable_of
 from resift.transport.authorisation import (
     Authorisation,
     basic,
@@ -16,14 +16,7 @@ from resift.transport.authorisation import (
     check_encrypted,
     is_same_server,
 )
-
-VARIABLES = {
-    "cohere_key": "COHERE_API_KEY",
-    "jina_key": "JINA_API_KEY",
-    "voyage_key": "VOYAGE_API_KEY",
-    "openai_key": "OPENAI_API_KEY",
-    "reranker_key": "RESIFT_RERANKER_KEY",
-}
+from resift.transport.urls import split_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +64,7 @@ def find_server(
     base, user = _parts(name, url if url is not None else public and public.url, path)
     is_public = public is not None and is_same_server(urlsplit(base), public.url)
     setting = public.key if public is not None and is_public else "reranker_key"
-    variable = VARIABLES[setting]
+    variable = variable_of(setting)
     given = key if key is not None else None if user else getattr(settings, setting)
     if given is not None and not isinstance(given, str):
         raise InputError(f"key: expected text, got {type(given).__name__}")
@@ -95,13 +88,9 @@ def _parts(name: str, url: object, path: str) -> tuple[str, str | None]:
         raise InputError(f"{name}: pass the url of your server, such as http://host:8080")
     if not isinstance(url, str):
         raise InputError(f"url: expected text, got {type(url).__name__}")
-    try:
-        parts = urlsplit(url)
-        is_valid = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is not a number, or an IPv6 address is broken
-        is_valid = False
+    parts = split_url(url)
     if (
-        not is_valid
+        not parts.hostname
         or parts.scheme not in ("http", "https")
         or parts.query
         or parts.fragment

@@ -69,7 +69,7 @@ class ServiceCall:
         return make_ranking(scored, self.options, started=self.started)
 
     def taken_over(self, ranking: Ranking, scorer: Scorer, reason: str, by: str) -> Ranking:
-        """The ranking of a fallback, with a receipt that says why it ranked."""
+        """The ranking of a fallback, with a receipt that has the reason why it ranked."""
         receipt = ranking.receipt
         failed = self.unscored(scorer, reason).receipt
         reasons = [f"{reason}; {by} ranked instead", receipt.reason]

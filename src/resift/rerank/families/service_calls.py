@@ -19,7 +19,6 @@ from resift.rerank.families.breaker import Breaker
 from resift.rerank.families.fallback import Fallback
 from resift.rerank.families.service_call import ServiceCall, Work
 from resift.rerank.families.waiting import in_loop
-from resift.rerank.hints import Hints
 from resift.rerank.options import RankOptions
 from resift.rerank.result import ScoredCandidates, make_ranking
 from resift.rerank.scorer import Scorer
@@ -37,7 +36,7 @@ _MARGIN_S = 0.005
 """The time to make a ranking of what a service answered."""
 
 _NO_FAILURES = ("refused",)
-"""Causes that say something of one request and nothing of the service."""
+"""Causes that concern one request and not the service."""
 
 _LOG = logging.getLogger("resift")
 
@@ -62,11 +61,11 @@ class ServiceCalls(ABC):
         fallback: object,
         settings: Settings,
     ) -> None:
+        super().__init__()
         self._scorer = scorer
         self._fallback = None if fallback is None else Fallback(fallback, settings)
         self._threads = Background(THREADS_PER_REQUEST * concurrency, "resift-remote")
         self._breaker = Breaker()
-        self._hints = Hints()
         self._is_closed = False
 
     @abstractmethod
@@ -182,11 +181,10 @@ class ServiceCalls(ABC):
                 ranking = self._fall_back(call, len(call.candidates) / max(unfinished, 1))
         finally:
             call.give_up()
-        self._hints.give(ranking.receipt, call.options)
         return ranking
 
     def _answer(self, call: ServiceCall) -> Ranking | None:
-        """The ranking of the service; None if there is none (yet): `failure` may say why."""
+        """The ranking of the service; None if there is none (yet), maybe for a `failure`."""
         scored = None if call.failure is not None else self._scores_of(call)
         if scored is None:
             return None

@@ -40,7 +40,7 @@ _MORE = "ask again with a larger max_tokens"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer in two forms that say the same."""
+    """An answer in two forms with the same content."""
 
     text: str
     result: BaseModel

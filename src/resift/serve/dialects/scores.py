@@ -27,7 +27,7 @@ def scored(ranking: Ranking, *, raw: bool = False) -> list[Scored]:
 
     Dialects have no hit without a score: one that could not be read, or not in time, has the lowest
     score that its rank allows. So has one of an earlier stage of the model, which ranks behind the
-    others whatever its score. The headers ``x-partial`` and ``x-notes`` say so.
+    others whatever its score. The headers ``x-partial`` and ``x-notes`` tell so.
     """
     lowest = 0.0
     if raw:
@@ -42,7 +42,7 @@ def scored(ranking: Ranking, *, raw: bool = False) -> list[Scored]:
 
 
 def warnings(receipt: Receipt) -> list[str]:
-    """What a caller should know who sees no headers, as the headers say it."""
+    """What a caller should know who sees no headers, as in the headers."""
     reason = [f"not all documents were scored: {receipt.reason}"] if receipt.partial else []
     return reason + remarks(receipt)
 

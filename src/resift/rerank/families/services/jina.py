@@ -3,14 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from resift.rerank.families.services.service import (
-    Answer,
-    Scale,
-    Service,
-    rows_of,
-    scores_of,
-    tokens_of,
-)
+from resift.rerank.families.services.service import Scale, Service, relevance_scores
 
 
 def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -23,11 +16,6 @@ def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _answer(response: Any, count: int) -> Answer:
-    scores = scores_of(rows_of(response, "results"), count, "relevance_score")
-    return Answer(scores, tokens_of(response, "usage", "total_tokens"))
-
-
 def _scale(model: str | None) -> Scale:
     """The scores of jina-reranker-v3 are cosines; those of the others are from 0 to 1."""
     return "cosine" if model and "reranker-v3" in model else "probability"
@@ -37,7 +25,7 @@ JINA = Service(
     "jina",
     "/v1/rerank",
     _body,
-    _answer,
+    relevance_scores("results", "usage", "total_tokens"),
     max_documents=1_000,
     max_bytes=8_000_000,
     url="https://api.jina.ai",

@@ -1,6 +1,6 @@
 """Whole rankings of ``resift serve``: requests with candidates and options, and their hits.
 
-A hit takes from the response what the server's model says of a document, and all else from the
+A hit takes from the response what the server's model made of a document, and all else from the
 caller's candidate. Pure.
 """
 
@@ -10,7 +10,13 @@ from typing import Any, get_args
 
 from resift.errors import shown
 from resift.rerank.candidates import first_rank
-from resift.rerank.families.services.service import WholeRanking, number_of, rows_of
+from resift.rerank.families.services.service import (
+    SCORED,
+    UNREADABLE,
+    WholeRanking,
+    number_of,
+    rows_of,
+)
 from resift.rerank.options import MAX_WEIGHT, RankOptions
 from resift.rerank.state import CallState, CandidateTexts
 from resift.rerank.values import without_surrogates
@@ -18,18 +24,6 @@ from resift.types import Calibrated, Candidate, Hit, Receipt, Status
 
 MOST_HITS = 1_000_000
 """The highest `top_n` that a server takes; it takes fewer documents than that."""
-
-_SCORED = ("ok", "cut")
-_UNREADABLE = ("empty", "not_text")
-_UNSET = RankOptions()
-_OPTIONS = (
-    "exact",
-    "tolerance",
-    "fusion_weight",
-    "min_score",
-    "abstain_below",
-    "long_documents",
-)
 
 _TEXTS = ("model", "fingerprint", "runtime")
 _COUNTS = ("depth", "scored", "cut", "skipped", "tokens")
@@ -56,14 +50,12 @@ def body(
     fields |= {"query": query, "documents": documents}
     if options.top_n is not None:
         fields["top_n"] = min(options.top_n, MOST_HITS)
-    for name in _OPTIONS:
-        if getattr(options, name) != getattr(_UNSET, name):
-            fields[name] = getattr(options, name)
+    fields |= options.given()
     return fields if budget_ms is None else {**fields, "budget_ms": budget_ms}
 
 
 def _document(candidate: Candidate, status: Status) -> dict[str, Any]:
-    """What the model and the first stage say of a candidate; its metadata stays here."""
+    """What the server reads of a candidate; its metadata stays here."""
     is_text = status != "not_text" and isinstance(candidate.text, str)
     document: dict[str, Any] = {
         "id": without_surrogates(candidate.id),
@@ -102,12 +94,12 @@ def answer(
 
 
 def _check_statuses(hits: Sequence[Hit], receipt: Receipt) -> None:
-    """Raise `ValueError` if scored hits are behind others, or documents without a score unsaid."""
+    """Raise `ValueError` if a hit without a score is above a scored one, or has no reason."""
     scored = [hit.logit is not None for hit in hits]
     if sorted(scored, reverse=True) != scored:
         raise ValueError("a document without a score is above one with a score")
     statuses = (hit.status for hit in hits)
-    missing = next((status for status in statuses if status not in (*_SCORED, *_UNREADABLE)), None)
+    missing = next((status for status in statuses if status not in (*SCORED, *UNREADABLE)), None)
     if missing is not None and not receipt.partial:
         raise ValueError(f"a document is {missing}, and the receipt is not partial")
 
@@ -119,7 +111,7 @@ def _hit(row: Any, rank: int, candidates: Sequence[Candidate]) -> Hit:
     if type(index) is not int or not 0 <= index < len(candidates):
         raise ValueError(f"index {shown(index)}: expected 0 to {len(candidates) - 1}")
     status = _status(row.get("status"))
-    is_scored = status in _SCORED
+    is_scored = status in SCORED
     score, logit = row.get("score"), row.get("logit")
     if not is_scored and (score is not None or logit is not None):
         raise ValueError(f"a document is {status} and has a score")
@@ -159,7 +151,7 @@ def _status(value: Any) -> Status:
 
 
 def _receipt(fields: Any, depth: int) -> Receipt:
-    """The server's receipt; what an older server does not say yet has its default."""
+    """The server's receipt; what an older server does not have yet has its default."""
     if not isinstance(fields, dict):
         raise ValueError("expected a JSON object with a receipt")
     values: dict[str, Any] = {name: _text(fields, name) for name in _TEXTS}

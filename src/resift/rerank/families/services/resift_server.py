@@ -1,13 +1,15 @@
 """The native API of ``resift serve``: whole rankings, and logits for `RemoteReranker.score`."""
 
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from resift.errors import shown
 from resift.rerank.families.services.resift_ranking import WHOLE
 from resift.rerank.families.services.service import (
+    SCORED,
+    UNREADABLE,
     Answer,
     Service,
     number_of,
@@ -16,9 +18,6 @@ from resift.rerank.families.services.service import (
 )
 from resift.rerank.tokenization import TokenRow
 from resift.types import Status
-
-_UNREADABLE = ("empty", "not_text")
-_SCORED = ("ok", "cut")
 
 
 def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def _answer(response: Any, count: int) -> Answer:
         if type(index) is not int or not 0 <= index < count or index in scores:
             raise ValueError(f"index {shown(index)}: expected 0 to {count - 1}, each once")
         statuses[index] = _status(hit)
-        is_scored = statuses[index] in _SCORED
+        is_scored = statuses[index] in SCORED
         scores[index] = number_of(hit.get("logit"), "logit") if is_scored else None
         rows[index] = _row(hit)
     tokens = tokens_of(response, "receipt", "tokens")
@@ -54,7 +53,7 @@ def _answer(response: Any, count: int) -> Answer:
 def _status(hit: dict[str, Any]) -> Status:
     """The status of a hit; raises `ValueError` for a document that should have a score."""
     status = hit.get("status")
-    if status not in get_args(Status) or status not in (*_SCORED, *_UNREADABLE):
+    if status not in (*SCORED, *UNREADABLE):
         raise ValueError(f"a document is {shown(status)}: expected a score for each")
     return status  # type: ignore[no-any-return]
 

@@ -19,6 +19,10 @@ RANGES: Mapping[Scale, tuple[float, float]] = {
     "logit": (-math.inf, math.inf),
 }
 
+SCORED: tuple[Status, ...] = ("ok", "cut")
+UNREADABLE: tuple[Status, ...] = ("empty", "not_text")
+"""The statuses of documents that have a score, and of those that can have none."""
+
 MAX_NUMBER = 3.4028234663852886e38
 """The largest number of 32 bits, in which scores are computed."""
 
@@ -30,8 +34,8 @@ MAX_LOGIT = 40.0
 class Answer:
     """The scores of a response, by the position of the document in the request.
 
-    None is a document that the service did not score; `statuses` says why. `rows` says what the
-    service read of a document, if it does. `tokens` is how many tokens it counted.
+    None is a document that the service did not score; `statuses` has the reason. `rows` is what the
+    service read of a document, if it tells. `tokens` is how many tokens it counted.
     """
 
     scores: Sequence[float | None]
@@ -76,7 +80,6 @@ class Service:
     url: str | None = None
     model: str | None = None
     key: str | None = None
-    needs_model: bool = False
     scale: Callable[[str | None], Scale] = lambda _: "probability"
     limits_path: str | None = None
     max_documents_of: Callable[[Any], int | None] = lambda _: None
@@ -107,6 +110,16 @@ def scores_of(rows: Any, count: int, name: str) -> list[float]:
             raise ValueError(f"index {shown(index)}: expected 0 to {count - 1}, each once")
         scores[index] = number_of(row.get(name), name)
     return [scores[index] for index in range(count)]
+
+
+def relevance_scores(rows: str, *tokens: str) -> Callable[[Any, int], Answer]:
+    """`Service.answer` for rows with ``relevance_score`` at `rows`, and a count at `tokens`."""
+
+    def answer(response: Any, count: int) -> Answer:
+        scores = scores_of(rows_of(response, rows), count, "relevance_score")
+        return Answer(scores, tokens_of(response, *tokens))
+
+    return answer
 
 
 def number_of(value: Any, name: str) -> float:

@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from resift.rerank.families.services.service import (
-    Answer,
-    Service,
-    rows_of,
-    scores_of,
-    tokens_of,
-)
+from resift.rerank.families.services.service import Service, relevance_scores
 
 
 def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -21,16 +15,11 @@ def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]
     return body if model is None else {"model": model, **body}
 
 
-def _answer(response: Any, count: int) -> Answer:
-    scores = scores_of(rows_of(response, "results"), count, "relevance_score")
-    return Answer(scores, tokens_of(response, "usage", "total_tokens"))
-
-
 VLLM = Service(
     "vllm",
     "/rerank",
     _body,
-    _answer,
+    relevance_scores("results", "usage", "total_tokens"),
     max_documents=1_000,
     max_bytes=8_000_000,
 )

@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from resift.rerank.families.services.service import (
-    Answer,
-    Service,
-    rows_of,
-    scores_of,
-    tokens_of,
-)
+from resift.rerank.families.services.service import Service, relevance_scores
 
 
 def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]:
@@ -22,16 +16,11 @@ def _body(model: str | None, query: str, texts: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _answer(response: Any, count: int) -> Answer:
-    scores = scores_of(rows_of(response, "data"), count, "relevance_score")
-    return Answer(scores, tokens_of(response, "usage", "total_tokens"))
-
-
 VOYAGE = Service(
     "voyage",
     "/v1/rerank",
     _body,
-    _answer,
+    relevance_scores("data", "usage", "total_tokens"),
     max_documents=1_000,
     max_bytes=1_200_000,  # 600,000 tokens a request, of two bytes or more
     url="https://api.voyageai.com",
