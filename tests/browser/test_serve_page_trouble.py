@@ -229,6 +229,7 @@ def test_a_new_request_replaces_the_one_before(served: "Page", held: Held, mode:
 def test_a_request_can_be_stopped(served: "Page", held: Held) -> None:
     write(served, QUERY, TEXTS)
     served.keyboard.press("Control+Enter")
+    waits_for(served, held.started, [QUERY])
     served.get_by_role("button", name="Stop").click()
     served.get_by_text("Stopped.").wait_for()
     waits_for(served, held.cancelled, [QUERY])

@@ -245,7 +245,7 @@ def test_progress_is_of_all_shards(shelf: ShelfOfShards) -> None:
 def test_changed_options_alone_are_published_and_open_no_shard(
     shelf: ShelfOfShards, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fill(shelf)
+    fill_each(shelf)
     shelf.sync()
     monkeypatch.setattr(Store, "open", killed)
     report = shelf.sync(source_options=SourceOptions(globs=Globs(exclude=("*.pdf",))))
@@ -269,7 +269,7 @@ def test_shards_made_later_have_the_analyser_of_the_first(shelf: ShelfOfShards) 
 
 
 def test_a_plan_counts_the_requests_of_each_changed_shard(shelf: ShelfOfShards) -> None:
-    fill(shelf)
+    fill_each(shelf)
     source, models = open_source(str(shelf.docs), LOCAL), Models(shelf.embedder)
     single = plan(source, shelf.versions, models)
     of_shards = plan(source, shelf.versions, models, shards=3)
@@ -278,7 +278,7 @@ def test_a_plan_counts_the_requests_of_each_changed_shard(shelf: ShelfOfShards) 
 
 
 def test_an_index_of_shards_among_documents_is_no_document(shelf: ShelfOfShards) -> None:
-    fill(shelf)
+    fill_each(shelf)
     shelf.sync()
     inside = shelf.docs / "index"
     shelf.index.rename(inside)
@@ -295,7 +295,7 @@ def test_an_index_of_shards_among_documents_is_no_document(shelf: ShelfOfShards)
 def test_a_shard_that_is_a_link_out_of_the_index_is_refused(
     shelf: ShelfOfShards, tmp_path: Path
 ) -> None:
-    fill(shelf)
+    fill_each(shelf)
     shelf.sync()
     outside = tmp_path / "outside"
     (shelf.index / "shards" / "001").rename(outside)
