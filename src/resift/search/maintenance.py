@@ -210,7 +210,8 @@ def _models_elsewhere(
     """The models of a sync in another process."""
     loader = make_loader()
     try:
-        with _models(loader, loader.versions.newest(), token_states) as models:
+        newest = loader.versions.patient().newest()  # the store has responded to this sync
+        with _models(loader, newest, token_states) as models:
             yield models
     finally:
         loader.forget_models()
