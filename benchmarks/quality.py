@@ -33,7 +33,7 @@ from resift.rerank.batching import schedule
 from resift.rerank.catalogue import BUNDLED
 from resift.rerank.early_exit import EarlyExit, survivors
 from resift.rerank.loading import load_model
-from resift.rerank.models import Batch, LateInteractionStage, cross_attention_feeds, run
+from resift.rerank.models import Batch, LateInteractionStage
 from resift.rerank.ordering import Interpolation, Numbers, fusion, order
 from resift.rerank.tokenization import TokenRow
 
@@ -187,7 +187,8 @@ class _EncodedModel:
         if query_states is None:
             raise SystemExit("a late-interaction model without a query encoder")
         rows = [self._rows[doc_id] for doc_id in ids]
-        features, final = np.empty((len(ids), 3), np.float32), np.empty(len(ids), np.float32)
+        columns = 4 if self._first.terms else 3
+        features, final = np.empty((len(ids), columns), np.float32), np.empty(len(ids), np.float32)
         means: list[Floats] = [final] * len(ids)
         for group in schedule([len(row.ids) for row in rows]):
             batch_rows = [rows[index] for index in group.rows]
@@ -197,7 +198,7 @@ class _EncodedModel:
             for padded, index in zip(states, group.rows, strict=True):
                 document_states = self._states[ids[index]]
                 padded[: len(document_states)] = document_states
-            outputs = run(self._first.late, cross_attention_feeds(queries, states, batch_rows))
+            outputs = self._first.compare(queries, states, batch_rows)
             logits = self._first.weights.logits(outputs["features"])
             features[group.rows] = outputs["features"]
             batch = Batch(batch_rows, queries, states, logits)

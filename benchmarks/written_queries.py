@@ -115,6 +115,8 @@ def write_pairs(folder: Path, out: Path) -> dict[str, int]:
     """
     if out.exists():
         raise DatasetError(f"{out}: exists; name a new file")
+    if not out.parent.is_dir():
+        raise DatasetError(f"{out}: {out.parent} is no folder; name a file in one")
     texts = dict(passages(folder))
     queries = [row for row in read("queries.jsonl.gz") if row["kind"] != "unanswerable"]
     found = [row for row in queries if row["passage"] in texts]

@@ -3,6 +3,7 @@
 Their tokenizer knows `WORDS` and no others; weights are random. Needs onnx and no torch.
 """
 
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,20 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import WordLevel
 
 from artifacts import DIM, random_weights
-from resift.convert.late_interaction_graph import cross_attention_graph, late_graph
+from resift.convert.late_interaction_graph import TermColumns, cross_attention_graph, late_graph
 from resift.convert.layers import EncoderShape
 from resift.convert.stages import encoder_graph
-from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
+from resift.convert.terms import SHAPE as TERM_SHAPE
+from resift.convert.terms import TermModel
+from resift.rerank.artifact import (
+    TERM_FILES,
+    TOKENIZER,
+    Manifest,
+    sha256,
+    write_manifest,
+)
 from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.tokenization import Tokens, load_tokenizer
 
 LAYERS, CROSS_ATTENTION_LAYERS = 2, 1
 SHAPE = EncoderShape(LAYERS, heads=4, epsilon=1e-12, activation="gelu")
@@ -68,6 +78,36 @@ def write_tokenizer(file: Path) -> Path:
     return file
 
 
+def term_weights(seed: int = 7) -> Weights:
+    """A small masked language model under canonical names."""
+    weights = random_weights(TERM_SHAPE.layers, seed + 2)
+    weights = {name: value for name, value in weights.items() if not name.startswith("head.")}
+    rng = np.random.default_rng(seed)
+    words = "embeddings.word_embeddings.weight"
+    weights[words] = weights[words][: len(SPECIALS) + len(WORDS)]
+    transform = "cls.predictions.transform"
+    weights[f"{transform}.dense.weight"] = rng.normal(0, DIM**-0.5, (DIM, DIM)).astype(np.float32)
+    weights[f"{transform}.dense.bias"] = np.zeros(DIM, np.float32)
+    weights[f"{transform}.LayerNorm.weight"] = np.full(DIM, 0.3, np.float32)
+    weights[f"{transform}.LayerNorm.bias"] = np.zeros(DIM, np.float32)
+    weights["cls.predictions.bias"] = rng.normal(-0.5, 0.5, len(weights[words])).astype(np.float32)
+    return weights
+
+
+def term_model(seed: int = 7) -> TermModel:
+    """The model of `term_weights`, its table rounded."""
+    return TermModel.of(term_weights(seed))
+
+
+def _write_terms(folder: Path, seed: int) -> TermColumns:
+    """Term states are int8 here; they stand as whole numbers beside float16 states."""
+    terms = term_model(seed)
+    rows = Tokens(load_tokenizer(folder / TOKENIZER), 64).single([" ".join(WORDS[:50])])
+    with tempfile.TemporaryDirectory() as exact:
+        terms.write_float32(Path(exact))
+        return terms.write_int8(Path(exact), folder, rows)
+
+
 def make_split_artifact(
     folder: Path,
     seed: int = 7,
@@ -75,19 +115,23 @@ def make_split_artifact(
     cross_attention: bool = True,
     **changes: Any,
 ) -> Path:
-    """Write the artifact, float32; `changes` are of its manifest."""
+    """Write the artifact, float32, with term matching if `late` has it.
+
+    `changes` are of its manifest.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = split_weights(seed, late)
     layers = CROSS_ATTENTION_LAYERS * cross_attention
+    write_tokenizer(folder / TOKENIZER)
+    terms = _write_terms(folder, seed) if late.terms else None
     graphs = [
         encoder_graph(weights, SHAPE, cross_attention_layers=layers),
-        late_graph(layers + 1, DIM),
+        late_graph(layers + 1, DIM, terms=terms),
     ]
-    graphs += [cross_attention_graph(weights, SHAPE)] * cross_attention
+    graphs += [cross_attention_graph(weights, SHAPE, terms=terms)] * cross_attention
     stages = FILES[: len(graphs)]
     for name, graph in zip(stages, graphs, strict=True):
         onnx.save(graph, str(folder / name))
-    write_tokenizer(folder / TOKENIZER)
     manifest = Manifest(
         name="tiny-split",
         kind="late_interaction",
@@ -98,7 +142,10 @@ def make_split_artifact(
         stages=stages,
         tolerance=1e-3,
         reference=(),
-        files={name: sha256(folder / name) for name in (*stages, TOKENIZER)},
+        files={
+            name: sha256(folder / name)
+            for name in (*stages, TOKENIZER, *(TERM_FILES if terms else ()))
+        },
         late_interaction=late,
         embedding_tokens=256,
     )

@@ -12,7 +12,7 @@ from resift.convert.exits import run_stages
 from resift.convert.graph import Weights
 from resift.convert.layers import EncoderShape
 from resift.convert.stages import encoder_graph, stage_graph
-from resift.rerank.models import run, run_rows
+from resift.rerank.graph_runs import run, run_rows
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow
 

@@ -11,8 +11,9 @@ from resift.convert.late_interaction_graph import late_graph
 from resift.convert.layers import EncoderShape
 from resift.convert.quantise import int8_output
 from resift.convert.stages import encoder_graph
+from resift.rerank.graph_runs import run
 from resift.rerank.late_interaction import features, mean_states, query_states
-from resift.rerank.models import cross_attention_feeds, run
+from resift.rerank.models import cross_attention_feeds
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import TokenRow
 from split_artifacts import split_weights

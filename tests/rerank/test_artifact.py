@@ -14,6 +14,9 @@ from resift import Reranker
 from resift.errors import ArtifactError, ModelNotFound
 from resift.rerank.artifact import (
     MANIFEST,
+    QUERY_TERM_GRAPH,
+    TERM_FILES,
+    TERM_GRAPH,
     TOKENIZER,
     Agreement,
     Exit,
@@ -53,12 +56,26 @@ def _refused(folder: Path, *messages: str) -> None:
         assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [0, -1, "1.0", True, None, float("nan"), 1e39, 10**400])
+def test_weights_of_late_interaction_are_numbers(tmp_path: Path, value: object) -> None:
+    folder = Path(shutil.copytree(BUNDLED, tmp_path / "model"))
+    values = json.loads((folder / MANIFEST).read_text())["late_interaction"]
+    _edit(folder, late_interaction=values | {"terms": value})
+    _refused(folder, "late_interaction: terms", "expected a")
+    if value != 0 and value != -1:  # which are numbers
+        _edit(folder, late_interaction=values | {"bias": value})
+        _refused(folder, "late_interaction: bias", "expected a number")
+    _edit(folder, late_interaction={})
+    _refused(folder, "not a manifest")
+
+
 def test_a_manifest_reads_as_it_was_written(folder: Path) -> None:
-    manifest = replace(
-        load_artifact(BUNDLED).manifest,
-        files=load_artifact(folder).manifest.files,
-        stages=(STAGE,),
-    )
+    bundled = load_artifact(BUNDLED).manifest
+    files = {**load_artifact(folder).manifest.files}
+    for name in TERM_FILES:
+        shutil.copy(BUNDLED / name, folder)
+        files[name] = bundled.files[name]
+    manifest = replace(bundled, files=files, stages=(STAGE,))
     write_manifest(folder, manifest)
     assert load_artifact(folder).manifest == manifest
     assert (folder / MANIFEST).read_text().endswith("}\n")
@@ -349,7 +366,8 @@ def test_the_bundled_model_is_small_and_has_no_float32_twin() -> None:
     sizes = {file.name: file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()}
     assert sum(sizes.values()) <= 30_000_000
     graphs = {name for name in sizes if name.endswith(".onnx")}
-    assert graphs == set(load_artifact(BUNDLED).manifest.stages)
+    stages = load_artifact(BUNDLED).manifest.stages
+    assert graphs == {*stages, TERM_GRAPH, QUERY_TERM_GRAPH}
     assert not [name for name in sizes if name.endswith((".safetensors", ".bin", ".pt", ".data"))]
     assert "int8" in load_artifact(BUNDLED).manifest.quantisation
 

@@ -14,7 +14,8 @@ from resift.errors import RuntimeFailure
 from resift.rerank.batching import TOKEN_BUDGET, WAVE, padded_length
 from resift.rerank.deadline import Deadline
 from resift.rerank.engine import Engine
-from resift.rerank.models import Batch, Stage, TokenStates
+from resift.rerank.graph_runs import TokenStates
+from resift.rerank.models import Batch, Stage
 from resift.rerank.state import CallState
 from resift.rerank.tokenization import TokenRow
 

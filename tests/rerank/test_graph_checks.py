@@ -26,6 +26,7 @@ from resift.index.embedders.artifact import ArtifactEmbedder
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import BUNDLED
 from resift.settings import Settings
+from split_artifacts import make_split_artifact
 
 
 @pytest.fixture
@@ -82,12 +83,12 @@ def test_an_unknown_input_is_named(joint_copy: Path, runtime: str) -> None:
 
 
 def test_a_split_model_that_ends_in_no_residual_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "m"
-    shutil.copytree(BUNDLED, folder)
+    folder = make_split_artifact(tmp_path / "m")
+    cross_attention = (folder / "cross_attention.onnx").read_bytes()
     shutil.copy(folder / "late.onnx", folder / "cross_attention.onnx")
     edited(folder)
     refused(folder, "cross_attention.onnx", "no head", "expected residual")
-    shutil.copy(BUNDLED / "cross_attention.onnx", folder / "late.onnx")
+    (folder / "late.onnx").write_bytes(cross_attention)
     edited(folder)
     refused(folder, "late.onnx", "gives no means")
 

@@ -21,6 +21,7 @@ from resift.errors import ArtifactError, RuntimeFailure
 from resift.rerank.artifact import Artifact, load_artifact, write_manifest
 from resift.rerank.batching import WAVE, padded_length
 from resift.rerank.engine import Engine
+from resift.rerank.graph_runs import run
 from resift.rerank.late_interaction import (
     FEATURES,
     LateInteractionWeights,
@@ -36,7 +37,6 @@ from resift.rerank.models import (
     LateInteractionStage,
     cross_attention_feeds,
     encode,
-    run,
 )
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import pad

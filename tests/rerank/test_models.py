@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from resift.rerank.models import run
+from resift.rerank.graph_runs import run
 from resift.rerank.runtimes import Arrays
 
 

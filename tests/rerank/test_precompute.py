@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from artifacts import make_joint_artifact
 from resift import Candidate, Document, Precomputed, Reranker
 from resift.rerank import models
+from resift.rerank.graph_runs import TokenStates
 from resift.rerank.precompute import EncodedDocument, digest, pack, unpack
 from resift.rerank.runtimes import Session
 from resift.rerank.text_tokens import TextTokens
@@ -25,6 +26,7 @@ from resift.types import Receipt
 from split_artifacts import WORDS, make_split_artifact
 from texts import QUESTIONS, passages
 
+TOKEN_BYTES = 3 * 384 + 128  # of the bundled model: layers' states and term states
 QUERY = QUESTIONS[0]
 TEXTS = [*passages(30), "one", "word " * 700]  # the last is longer than the model reads
 INT8, TOKEN_BYTES = np.dtype(np.int8), 4
@@ -101,9 +103,9 @@ def test_in_a_mixture_only_the_rest_is_encoded(
     encode = models.encode
     rows_read: list[TokenRow] = []
 
-    def noted(encoder: Session, rows: Sequence[TokenRow]) -> models.TokenStates:
+    def noted(encoder: Session, rows: Sequence[TokenRow], terms: Any) -> TokenStates:
         rows_read.extend(rows)
-        return encode(encoder, rows)
+        return encode(encoder, rows, terms)
 
     monkeypatch.setattr(models, "encode", noted)
     bundled.score(QUERY, mixed)
@@ -169,11 +171,11 @@ def test_what_was_precomputed_of_another_text_is_not_used(fault: str, bundled: R
         "another model": replace(precomputed, model="0" * 16),
         "another text": replace(precomputed, text_hash=digest("other")),
         "states cut short": replace(precomputed, states=precomputed.states[:-1]),
-        "states of one token less": replace(precomputed, states=precomputed.states[:-1152]),
+        "states of one token less": replace(precomputed, states=precomputed.states[:-TOKEN_BYTES]),
         "torn ids": replace(precomputed, tokens=precomputed.tokens[:-1]),
         "one id less": replace(precomputed, tokens=precomputed.tokens[:-4]),
         "one token less in both": replace(
-            precomputed, tokens=precomputed.tokens[:-4], states=precomputed.states[:-1152]
+            precomputed, tokens=precomputed.tokens[:-4], states=precomputed.states[:-TOKEN_BYTES]
         ),
         "ids of no vocabulary": replace(precomputed, tokens=b"\xff" * len(precomputed.tokens)),
         "ids that are special": replace(precomputed, tokens=bytes(len(precomputed.tokens))),

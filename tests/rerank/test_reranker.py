@@ -333,8 +333,8 @@ def test_the_order_is_by_logit_first_stage_and_feedback(bundled: Reranker) -> No
         Candidate(str(index), text, score=score)
         for index, (text, score) in enumerate(zip(POOL, first, strict=True))
     ]
-    ranking = bundled.rank(QUESTIONS[0], given_candidates, top_n=None)
-    logits = bundled.score(QUESTIONS[0], POOL).astype(np.float64)
+    ranking = bundled.rank(QUESTIONS[2], given_candidates, top_n=None)
+    logits = bundled.score(QUESTIONS[2], POOL).astype(np.float64)
     means = (
         open_embedder(None, Settings()).embed(POOL).astype(np.float64)
     )  # the same vectors, by another way

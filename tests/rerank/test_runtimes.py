@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,6 @@ from resift.rerank.runtimes import (
     Session,
     default_runtime,
     open_session,
-    transpose_keys,
 )
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 from resift.settings import RUNTIMES
@@ -159,28 +157,3 @@ def test_loading_a_model_reports_nothing(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert not (tmp_path / "intel").exists()
-
-
-def test_openvino_reads_keys_as_rows_to_the_same_logits(joint_folder: Path, stage: Path) -> None:
-    openvino = pytest.importorskip("openvino")
-
-    def keys_as_rows(graph: Any) -> int:
-        products = [node for node in graph.get_ops() if node.get_type_name() == "MatMul"]
-        keys = [
-            product
-            for product in products
-            if product.input_value(1).get_node().get_type_name() != "Constant"
-        ]
-        return sum(product.get_attributes()["transpose_b"] for product in keys)
-
-    tokens = Tokens(load_tokenizer(joint_folder / "tokenizer.json"), 64)
-    feeds = pad(tokens.pairs(tokens.head("q"), ["a text", "another and a longer one"]))
-    core = openvino.Core()
-    graph = core.read_model(str(stage))
-    options = {"INFERENCE_PRECISION_HINT": "f32"}
-    before = keys_as_rows(graph)
-    plain = core.compile_model(graph, "CPU", options)(feeds)["logits"]
-    transpose_keys(graph)
-    turned = core.compile_model(graph, "CPU", options)(feeds)["logits"]
-    assert keys_as_rows(graph) - before == 1  # of two layers: the last one has no columns to turn
-    assert turned == pytest.approx(plain, abs=1e-6)

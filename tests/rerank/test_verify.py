@@ -148,7 +148,7 @@ def test_a_runtime_that_is_a_little_off_is_not_called_a_broken_model(joint_copy:
     [
         ("encoder.onnx", "scale_encoder.layer.5.output.dense.kernel", 0.0),
         ("encoder.onnx", "scale_encoder.layer.0.attention.self.value.kernel", 2.0),
-        ("cross_attention.onnx", "scale_meeting.layer.1.output.dense.kernel", 3.0),
+        ("cross_attention.onnx", "scale_cross_attention.layer.1.output.dense.kernel", 3.0),
     ],
 )
 def test_one_broken_scale_of_int8_is_a_broken_quantisation(

@@ -6,7 +6,7 @@ Models, texts and rules are made up: what answers a query shares two of its thre
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from evaluation.small_collection import json_lines
 from resift import Reranker
 from resift.errors import DatasetError, InputError, ModelError, ModelNotFound, ResiftError
-from resift.rerank.artifact import load_artifact
+from resift.rerank.artifact import TERM_FILES, load_artifact
 from resift.rerank.late_interaction import LateInteractionWeights
 from resift.training.base import open_base
 from resift.training.pairs import TrainingSource
@@ -127,6 +127,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "encoder": make_split_artifact(
             folder / "encoder", late=AVERSE, cross_attention=False, name="base"
         ),
+        "terms": make_split_artifact(
+            folder / "terms", late=replace(AVERSE, terms=0.5), name="base"
+        ),
     }
 
 
@@ -176,6 +179,16 @@ def relevant_in_top(model: Path, rows: Sequence[Row]) -> float:
         for position, row in enumerate(rows)
     ]
     return float(np.mean(result))
+
+
+def test_a_base_with_terms_keeps_them(bases: Mapping[str, Path], tmp_path: Path) -> None:
+    desk = Desk(tmp_path, bases["terms"]).hold(made_pairs())
+    tuned = desk.tune()
+    assert tuned.tuned > tuned.base
+    late = load_artifact(desk.out).manifest.late_interaction
+    assert late is not None and late.terms == 0.5
+    for name in TERM_FILES:
+        assert (desk.out / name).read_bytes() == (desk.base / name).read_bytes()
 
 
 def test_a_model_learns_the_rule_and_is_better_on_held_out_queries(run: Run) -> None:

@@ -44,9 +44,9 @@ def drawn(seed: int, relevant: int = 1) -> Groups:
     teacher[0] = np.nan
     messages = rng.normal(size=(QUERIES, WIDTH)).astype(np.float32)
     messages[0] = 0
-    return Groups(
-        NO_ROWS, (), *(torch.from_numpy(entry) for entry in (labels, teacher, messages, known))
-    )
+    terms = np.zeros((QUERIES, WIDTH), np.float32)
+    arrays = (labels, teacher, messages, terms, known)
+    return Groups(NO_ROWS, (), *(torch.from_numpy(entry) for entry in arrays))
 
 
 def logits(seed: int) -> GroupLogits:
@@ -257,7 +257,8 @@ def made_groups() -> Groups:
     )
     known = torch.tensor([[True, True, False]] * 2)
     labels = torch.tensor([[True, False, False]] * 2)
-    return Groups(rows_of((4, 7), 1), chunks, labels, torch.zeros(2, 3), torch.zeros(2, 3), known)
+    none = torch.zeros(2, 3)
+    return Groups(rows_of((4, 7), 1), chunks, labels, none, none, none, known)
 
 
 def test_each_logit_is_in_its_pairs_column() -> None:
@@ -278,6 +279,18 @@ def test_each_logit_is_in_its_pairs_column() -> None:
     assert (result.final[~groups.present] < -1e3).all() and (
         result.early[~groups.present] < -1e3
     ).all()
+
+
+def test_terms_are_added_to_both_logits() -> None:
+    network, groups = made_network(), made_groups()
+    terms = torch.tensor([[1.5, 0.25, 0.0], [0.0, 2.0, 0.0]])
+    with torch.inference_mode():
+        without, with_terms = (
+            score(network, each) for each in (groups, replace(groups, terms=terms))
+        )
+    for name in ("early", "final"):
+        added = getattr(with_terms, name) - getattr(without, name)
+        assert torch.allclose(added[groups.present], terms[groups.present], atol=1e-5)
 
 
 def test_a_step_teaches_every_part_of_the_network() -> None:

@@ -119,6 +119,7 @@ def test_pairs_are_joined_by_the_passages_words(
         ("other passages", "none of its passages is one of the writers'"),
         ("a broken line", "medquad.jsonl.gz:1: expected a line of"),
         ("a file that is there", "exists; name a new file"),
+        ("a missing folder", "missing is no folder; name a file in one"),
     ],
 )
 def test_what_cannot_be_joined_is_a_line_and_writes_nothing(
@@ -131,6 +132,8 @@ def test_what_cannot_be_joined_is_a_line_and_writes_nothing(
         pairs_in(folder, "medquad", {"query": "q"})
     elif fault == "a file that is there":
         out.write_bytes(b"mine")
+    elif fault == "a missing folder":
+        out = tmp_path / "missing" / "out.jsonl.gz"
     before = out.read_bytes() if out.exists() else None
     with pytest.raises(SystemExit, match=message) as caught:
         main([str(folder), str(out)])

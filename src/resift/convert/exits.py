@@ -22,7 +22,8 @@ from resift.errors import InputError
 from resift.rerank.artifact import Exit
 from resift.rerank.batching import schedule
 from resift.rerank.graph_checks import NEXT_STATES
-from resift.rerank.models import Batch, Model, run
+from resift.rerank.graph_runs import run
+from resift.rerank.models import Batch, Model
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.tokenization import TokenRow, Tokens, pad
 

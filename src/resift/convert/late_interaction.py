@@ -27,16 +27,19 @@ from resift.convert.layers import EncoderShape
 from resift.convert.output import QUANTISATION
 from resift.convert.quantise import int8_output, int8_scales, quantise
 from resift.convert.stages import encoder_graph
-from resift.rerank.artifact import TOKENIZER, Manifest, sha256, write_manifest
-from resift.rerank.late_interaction import FEATURES, LateInteractionWeights
-from resift.rerank.models import (
-    Batch,
-    LateInteractionStage,
-    cross_attention_feeds,
-    encode,
-    run_rows,
+from resift.convert.terms import StoredTerms, TermModel
+from resift.rerank.artifact import (
+    TERM_FILES,
+    TOKENIZER,
+    Manifest,
+    sha256,
+    write_manifest,
 )
+from resift.rerank.graph_runs import run_rows
+from resift.rerank.late_interaction import FEATURES, LateInteractionWeights
+from resift.rerank.models import Batch, LateInteractionStage, cross_attention_feeds, encode
 from resift.rerank.runtimes import open_session
+from resift.rerank.terms import TermEncoder
 from resift.rerank.tokenization import Tokens, load_tokenizer, pad
 
 ENCODER, LATE, CROSS_ATTENTION = STAGES = ("encoder.onnx", "late.onnx", "cross_attention.onnx")
@@ -52,7 +55,6 @@ _TABLES = {
     "types.table": "embeddings.token_type_embeddings.weight",
     "types.only": "embeddings.token_type_embeddings.weight",
 }
-_PREFIXES = ("cross_attention.", "meeting.")  # the bundled files have the second
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,15 @@ class Float32Model:
     base_model: str
     licence: str
     max_tokens: int = MAX_TOKENS
+    terms: TermModel | StoredTerms | None = None
+    term_weight: float = 0.0
 
     @property
     def late(self) -> LateInteractionWeights:
         """The weights of late interaction."""
         query, document, cosine = (float(weight) for weight in self.weights["late"])
-        return LateInteractionWeights(query, document, cosine, float(self.weights["bias"]))
+        bias = float(self.weights["bias"])
+        return LateInteractionWeights(query, document, cosine, bias, self.term_weight)
 
     @property
     def cross_attention_layers(self) -> int:
@@ -97,8 +102,10 @@ def write_float32(model: Float32Model, folder: Path) -> Manifest:
     encoder = encoder_graph(model.weights, model.shape, cross_attention_layers=layers)
     onnx.save(encoder, str(folder / ENCODER))
     dim = model.weights["encoder.layer.0.output.dense.weight"].shape[0]
-    onnx.save(late_graph(layers + 1, dim), str(folder / LATE))
-    onnx.save(cross_attention_graph(model.weights, model.shape), str(folder / CROSS_ATTENTION))
+    terms = model.terms.write_float32(folder) if model.terms else None
+    onnx.save(late_graph(layers + 1, dim, terms=terms), str(folder / LATE))
+    graph = cross_attention_graph(model.weights, model.shape, terms=terms)
+    onnx.save(graph, str(folder / CROSS_ATTENTION))
     return _write_manifest(model, folder, "none (float32)")
 
 
@@ -126,11 +133,17 @@ def write_int8(
     int8_output(encoder, "layers", scales)
     onnx.save(encoder, str(folder / ENCODER))
     by_layer = scales.reshape(layers + 1, -1)
-    onnx.save(late_graph(layers + 1, by_layer.shape[1], by_layer), str(folder / LATE))
-    graph = cross_attention_graph(weights, shape, by_layer)
+    terms = model.terms.write_int8(float32, folder, rows) if model.terms else None
+    onnx.save(late_graph(layers + 1, by_layer.shape[1], by_layer, terms), str(folder / LATE))
+    graph = cross_attention_graph(weights, shape, by_layer, terms)
     feeds = list(_cross_attention_samples(folder, model, tokens, pairs))
     onnx.save(quantise(graph, feeds), str(folder / CROSS_ATTENTION))
     return _write_manifest(model, folder, QUANTISATION)
+
+
+def file_names(model: Float32Model) -> tuple[str, ...]:
+    """The files of a model's artifact but the manifest."""
+    return (*STAGES, TOKENIZER, *(TERM_FILES if model.terms else ()))
 
 
 def _write_manifest(model: Float32Model, folder: Path, quantisation: str) -> Manifest:
@@ -144,7 +157,7 @@ def _write_manifest(model: Float32Model, folder: Path, quantisation: str) -> Man
         stages=STAGES,
         tolerance=TOLERANCE,
         reference=(),
-        files={name: sha256(folder / name) for name in (*STAGES, TOKENIZER)},
+        files={name: sha256(folder / name) for name in file_names(model)},
         late_interaction=model.late,
         embedding_tokens=min(EMBEDDING_TOKENS, model.max_tokens),
         made_with={name: version(name) for name in MAKERS if find_spec(name)},
@@ -157,16 +170,17 @@ def _cross_attention_samples(
     folder: Path, model: Float32Model, tokens: Tokens, pairs: Sequence[tuple[str, str]]
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """Yield inputs of the cross-attention graph for pairs, from the int8 stages before it."""
+    terms = TermEncoder.open([folder / name for name in TERM_FILES]) if model.terms else None
     stage = LateInteractionStage(
-        open_session(folder / ENCODER), open_session(folder / LATE), model.late
+        open_session(folder / ENCODER), open_session(folder / LATE), model.late, terms
     )
     for pair in pairs:
         query, document = (tokens.single([text])[0] for text in pair)
-        query_states = encode(stage.encoder, [query])[0][: len(query.ids)]
+        query_states = encode(stage.encoder, [query], terms)[0][: len(query.ids)]
         batch, logits = stage(Batch([document], [query_states]))
         if batch.states is not None:
             feeds = cross_attention_feeds([query_states], batch.states, [document])
-            yield feeds | {"logits": logits}
+            yield feeds if terms else feeds | {"logits": logits}
 
 
 def read_weights(files: Sequence[Path]) -> dict[str, Floats]:
@@ -221,17 +235,12 @@ class _StoredGraph:
             words = self.constants["words.table"].astype(np.float32)
             scale = self.constants.get("words.scale", np.float32(1))
             weights["embeddings.word_embeddings.weight"] = words * scale
-        for prefix in _PREFIXES:
-            if f"{prefix}share" in self.constants:
-                late = [self.constants[f"{prefix}{name}.weight"] for name in FEATURES]
-                weights["late"] = np.array(late, np.float32)
-                weights["bias"] = self.constants[f"{prefix}bias"]
-                weights[f"{prefix}share"] = self.constants[f"{prefix}share"]
-        ours, shipped = _PREFIXES
-        return {
-            ours + name.removeprefix(shipped) if name.startswith(shipped) else name: value
-            for name, value in weights.items()
-        }
+        if "cross_attention.share" in self.constants:
+            late = [self.constants[f"cross_attention.{name}.weight"] for name in FEATURES]
+            weights["late"] = np.array(late, np.float32)
+            weights["bias"] = self.constants["cross_attention.bias"]
+            weights["cross_attention.share"] = self.constants["cross_attention.share"]
+        return weights
 
     def _linear_layers(self) -> Iterator[tuple[str, Floats]]:
         for node in self.nodes:

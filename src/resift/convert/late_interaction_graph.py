@@ -6,12 +6,14 @@ numpy because numpy's matrix products start threads that compete with those of t
 took twice as long, LOG.md), and because it converts int8 token states to float32.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from resift.convert.graph import GraphBuilder, Weights, additive_mask, checked_model
+from resift.convert.graph import MASKED, GraphBuilder, Weights, additive_mask, checked_model
 from resift.convert.layers import EncoderShape, layer
 from resift.convert.stages import unit_vectors
 
@@ -52,37 +54,93 @@ def maxsim_graph(
     return checked_model(g, inputs, [output])
 
 
-def late_graph(layers: int, dim: int, scales: Scales | None = None) -> onnx.ModelProto:
+@dataclass(frozen=True, slots=True)
+class TermColumns:
+    """The term states after the layers in a token's states: `dim` columns.
+
+    `scales` ``(dim,)`` are the steps of int8 states, None for float states.
+    """
+
+    dim: int
+    scales: Scales | None = None
+
+
+def late_graph(
+    layers: int, dim: int, scales: Scales | None = None, terms: TermColumns | None = None
+) -> onnx.ModelProto:
     """Late interaction of a query with documents, on the last of the `layers` in their states.
 
-    Inputs are those of `_inputs`. Outputs: ``features`` ``(rows, 3)``, in the order of
-    `rerank.late_interaction.FEATURES`, and ``means``, the documents' unit means ``(rows, dim)``.
+    Inputs are those of `_inputs` and, with `terms`, those of `_term_inputs`. Outputs: ``features``
+    ``(rows, 3)``, in the order of `rerank.late_interaction.FEATURES`, with `terms` one more, and
+    ``means``, the documents' unit means ``(rows, dim)``.
     """
     g = GraphBuilder()
     query, document = (
         _layer_states(g, states, layers - 1, dim, scales) for states in ("query_states", "states")
     )
     values, mean = _features(g, "late", query, document)
+    inputs = _inputs(_width(layers, dim, terms), scales)
+    if terms is not None:
+        values = [*values, _term_feature(g, layers * dim, terms)]
+        inputs += _term_inputs(terms.dim)
     axis = g.constant("axis1", np.array([1], np.int64))
     columns = [g.node("Unsqueeze", f"{value}.column", value, axis) for value in values]
     g.node("Concat", "features", *columns, axis=1)
     g.node("Identity", "means", mean)
     info = helper.make_tensor_value_info
     outputs = [
-        info("features", TensorProto.FLOAT, ["rows", 3]),
+        info("features", TensorProto.FLOAT, ["rows", len(values)]),
         info("means", TensorProto.FLOAT, ["rows", dim]),
     ]
-    return checked_model(g, _inputs(layers * dim, scales), outputs)
+    return checked_model(g, inputs, outputs)
+
+
+def _width(layers: int, dim: int, terms: TermColumns | None) -> int:
+    return layers * dim + (terms.dim if terms else 0)
+
+
+def _term_inputs(dim: int) -> list[onnx.ValueInfoProto]:
+    """The terms of each row's query (`rerank.terms.QueryTerms`)."""
+    info, kind = helper.make_tensor_value_info, TensorProto.FLOAT
+    return [
+        info("terms", kind, ["rows", "words_of_query", dim]),
+        info("term_biases", kind, ["rows", "words_of_query"]),
+        info("term_shares", kind, ["rows", "words_of_query"]),
+    ]
+
+
+def _term_feature(g: GraphBuilder, start: int, terms: TermColumns) -> str:
+    """The document's weights of the query's terms, averaged by the query's shares: ``(rows,)``."""
+    edges = (
+        g.constant(f"columns.{n}", np.array([n], np.int64)) for n in (start, start + terms.dim)
+    )
+    axis = g.constant("axis.states", np.array([2], np.int64))
+    states = g.node("Slice", "terms.states", "states", *edges, axis)
+    if terms.scales is not None:
+        wide = g.node("Cast", "terms.cast", states, to=TensorProto.FLOAT)
+        states = g.node("Mul", "terms.exact", wide, g.constant("terms.scale", terms.scales))
+    turned = g.node("Transpose", "terms.turned", states, perm=[0, 2, 1])
+    logits = g.node("MatMul", "terms.logits", "terms", turned)
+    best = _best(g, "terms", logits, "attention_mask", axis=2, lowest=MASKED)
+    active = g.node("Relu", "terms.active", g.node("Add", "terms.biased", best, "term_biases"))
+    unit = g.constant("one", np.array(1, np.float32))
+    weights = g.node("Log", "terms.weights", g.node("Add", "terms.more", active, unit))
+    shared = g.node("Mul", "terms.shared", weights, "term_shares")
+    return g.node("ReduceSum", "terms.feature", shared, g.integers(1), keepdims=0)
 
 
 def cross_attention_graph(
-    weights: Weights, shape: EncoderShape, scales: Scales | None = None
+    weights: Weights,
+    shape: EncoderShape,
+    scales: Scales | None = None,
+    terms: TermColumns | None = None,
 ) -> onnx.ModelProto:
     """The cross-attention layers: token states of query and document → a change of the logit.
 
-    Inputs are those of `_inputs` and late interaction's ``logits`` ``(rows,)``. The output is
-    ``residual`` float32 ``(rows,)``: a fixed share of the difference between the logit of the new
-    query states and late interaction's logit.
+    Inputs are those of `_inputs` and, without `terms`, late interaction's ``logits`` ``(rows,)``.
+    The output is ``residual`` float32 ``(rows,)``: a fixed share of the difference between late
+    interaction's logit of the new query states and that of the old ones. With `terms` the graph
+    computes the second one as well, because the first stage's logit then contains the terms.
     """
     g = GraphBuilder()
     layers = count_cross_attention_layers(weights)
@@ -95,16 +153,29 @@ def cross_attention_graph(
         document = _layer_states(g, "states", index, dim, scales)
         context = g.node("Concat", f"{name}.context", x, document, axis=1)
         x = layer(g, name, x, context, mask, weights, shape)
-    new_logit = _logit(g, x, _layer_states(g, "states", layers, dim, scales), weights)
-    change = g.node("Sub", "cross_attention.change", new_logit, "logits")
+    document = _layer_states(g, "states", layers, dim, scales)
+    new_logit = _logit(g, "cross_attention", x, document, weights)
+    info = helper.make_tensor_value_info
+    inputs = _inputs(_width(layers + 1, dim, terms), scales)
+    if terms is None:
+        old_logit = "logits"
+        inputs.append(info("logits", TensorProto.FLOAT, ["rows"]))
+    else:
+        old_logit = late_logit(g, layers, dim, scales, weights)
+    change = g.node("Sub", "cross_attention.change", new_logit, old_logit)
     share = weights["cross_attention.share"].astype(np.float32)
     g.node("Mul", "residual", g.constant("cross_attention.share", share), change)
-    info = helper.make_tensor_value_info
-    inputs = [
-        *_inputs((layers + 1) * dim, scales),
-        info("logits", TensorProto.FLOAT, ["rows"]),
-    ]
     return checked_model(g, inputs, [info("residual", TensorProto.FLOAT, ["rows"])])
+
+
+def late_logit(
+    g: GraphBuilder, layer: int, dim: int, scales: Scales | None, weights: Weights
+) -> str:
+    """Late interaction's logit of the states of a layer, ``(rows,)``, without terms."""
+    query, document = (
+        _layer_states(g, states, layer, dim, scales) for states in ("query_states", "states")
+    )
+    return _logit(g, "late", query, document, weights)
 
 
 def count_cross_attention_layers(weights: Weights) -> int:
@@ -113,10 +184,10 @@ def count_cross_attention_layers(weights: Weights) -> int:
     return len({name.split(".")[2] for name in weights if name.startswith(prefix)})
 
 
-def _logit(g: GraphBuilder, query: str, states: str, weights: Weights) -> str:
+def _logit(g: GraphBuilder, name: str, query: str, states: str, weights: Weights) -> str:
     """Late interaction's logit, with different query states in each row."""
-    values, _ = _features(g, "cross_attention", query, states)
-    logit = g.constant("cross_attention.bias", weights["bias"].astype(np.float32))
+    values, _ = _features(g, name, query, states)
+    logit = g.constant(f"{name}.bias", weights["bias"].astype(np.float32))
     for feature, weight in zip(values, weights["late"], strict=True):
         factor = g.constant(f"{feature}.weight", np.array(weight, np.float32))
         scaled = g.node("Mul", f"{feature}.part", feature, factor)
@@ -143,7 +214,10 @@ def _inputs(width: int, scales: Scales | None) -> list[onnx.ValueInfoProto]:
 
 
 def _layer_states(g: GraphBuilder, states: str, index: int, dim: int, scales: Scales | None) -> str:
-    """One layer's columns of token states, as float32."""
+    """One layer's columns of token states, as float32; the second call gives the same tensor."""
+    last = f"{states}.{index}" if scales is None else f"{states}.{index}.states"
+    if g.has(last):
+        return last
     edges = (index * dim, (index + 1) * dim)
     start, stop = (g.constant(f"columns.{n}", np.array([n], np.int64)) for n in edges)
     axis = g.constant("axis.states", np.array([2], np.int64))
@@ -180,13 +254,15 @@ def _features(g: GraphBuilder, name: str, query: str, states: str) -> tuple[list
     ], means[1]
 
 
-def _best(g: GraphBuilder, name: str, cosines: str, content: str, axis: int) -> str:
+def _best(
+    g: GraphBuilder, name: str, values: str, content: str, axis: int, lowest: float = -1.0
+) -> str:
     """The highest of ``(rows, words, tokens)`` along `axis` where its mask `content` is 1."""
     axes = {n: g.constant(f"axis{n}", np.array([n], np.int64)) for n in (1, 2)}
     wide = g.node("Unsqueeze", f"{name}.wide", content, axes[3 - axis])
     is_content = g.node("Cast", f"{name}.known", wide, to=TensorProto.BOOL)
-    lowest = g.constant("least", np.array(-1.0, np.float32))
-    masked = g.node("Where", f"{name}.masked", is_content, cosines, lowest)
+    least = g.constant(f"least{lowest:g}", np.array(lowest, np.float32))
+    masked = g.node("Where", f"{name}.masked", is_content, values, least)
     return g.node("ReduceMax", f"{name}.best", masked, axes[axis], keepdims=0)
 
 

@@ -34,7 +34,8 @@ from resift.convert.output import (
 from resift.convert.quantise import QUANTISER, Quantiser, int8_output, int8_scales
 from resift.convert.stages import token_vector_graph
 from resift.rerank.artifact import TOKENIZER, Agreement, Manifest
-from resift.rerank.models import Batch, TokenStates, run
+from resift.rerank.graph_runs import TokenStates, run
+from resift.rerank.models import Batch
 from resift.rerank.multi_vector import MultiVectorModel, query_feeds
 from resift.rerank.runtimes import open_session
 from resift.rerank.token_vectors import TokenVectors

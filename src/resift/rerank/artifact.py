@@ -17,7 +17,7 @@ from resift.rerank.batching import LENGTH_STEP
 from resift.rerank.calibration import SIGMOID, ModelCalibration, Platt, ScoreScale
 from resift.rerank.causal_prompt import CausalPrompt
 from resift.rerank.checkpoint_files import CONFIG
-from resift.rerank.late_interaction import LateInteractionWeights
+from resift.rerank.late_interaction import TERM_FEATURE, LateInteractionWeights
 from resift.rerank.token_vectors import TokenVectors
 from resift.rerank.values import is_newer
 
@@ -29,7 +29,10 @@ CONVERTER_VERSION = 2  # 2 has the activation of scores
 MAX_TOKENS = 1_048_576  # longer than any model reads
 MANIFEST = "manifest.json"
 _MAX_MANIFEST_BYTES = 256 << 20
+_MAX_WEIGHT = 1e6  # a larger one would leave float32
 TOKENIZER = "tokenizer.json"
+TERM_GRAPH, QUERY_TERM_GRAPH, TERM_TABLE = "terms.onnx", "query_terms.onnx", "terms.npz"
+TERM_FILES = (TERM_GRAPH, QUERY_TERM_GRAPH, TERM_TABLE)
 Kind = Literal["cross_encoder", "late_interaction", "embedder", "causal", "multi_vector"]
 Pooling = Literal["mean", "cls"]
 
@@ -137,7 +140,7 @@ class Manifest:
             "kind": self.kind,
             "max_tokens": self.max_tokens,
             "files": dict(self.files),
-            "late_interaction": self.late_interaction and asdict(self.late_interaction),
+            "late_interaction": self.late_interaction and self.late_interaction.stored(),
         }
         if self.kind == "embedder" or self.query_prompt:
             decisive["reading"] = [self.pooling, self.query_prompt, self.passage_prompt]
@@ -172,6 +175,12 @@ class Artifact:
         return self.folder / TOKENIZER
 
     @property
+    def terms(self) -> list[Path]:
+        """The files of term matching, in the order of `TERM_FILES`; none without it."""
+        late = self.manifest.late_interaction
+        return [self.folder / name for name in TERM_FILES] if late and late.terms else []
+
+    @property
     def stages(self) -> list[Path]:
         return [self.folder / name for name in self.manifest.stages]
 
@@ -196,6 +205,7 @@ def load_artifact(folder: Path) -> Artifact:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``manifest.json`` with two-space indents and a final newline."""
     values = asdict(manifest)
+    values["late_interaction"] = manifest.late_interaction and manifest.late_interaction.stored()
     if manifest.causal is None:
         del values["causal"]  # an older resift reads all other kinds
     if manifest.multi_vector is None:
@@ -273,7 +283,7 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     values |= _reading(values)
     _check_numbers(values)
     _check_texts(values)
-    values["late_interaction"] = LateInteractionWeights(**late) if late else None
+    values["late_interaction"] = None if late is None else _late_interaction(**late)
     values["reference"] = tuple(_reference(**pair) for pair in values["reference"])
     values["stages"] = tuple(values["stages"])
     values["exits"] = tuple(_exit(**exit_) for exit_ in values.get("exits", ()))
@@ -286,7 +296,9 @@ def _manifest(values: dict[str, Any]) -> Manifest:
     files = values["files"]
     if not isinstance(files, dict) or not all(isinstance(hashed, str) for hashed in files.values()):
         raise ValueError(f"files {files!r}, expected names to SHA-256")
-    unhashed = {TOKENIZER, *values["stages"]} - set(files)
+    late = values["late_interaction"]
+    terms = TERM_FILES if late and late.terms else ()
+    unhashed = {TOKENIZER, *values["stages"], *terms} - set(files)
     if unhashed:
         raise ValueError(f"no hash for {', '.join(sorted(unhashed))}")
     for name in files:
@@ -339,6 +351,18 @@ def _check_texts(values: dict[str, Any]) -> None:
 def _is_finite(value: object) -> bool:
     """Whether a value is a number that a float can hold."""
     return isinstance(value, int | float) and type(value) is not bool and abs(value) < 1e300
+
+
+def _late_interaction(**weights: float) -> LateInteractionWeights:
+    for name, weight in weights.items():
+        if not (_is_finite(weight) and abs(weight) < _MAX_WEIGHT):
+            raise ValueError(f"late_interaction: {name} {shown(weight)}, expected a number")
+    if weights.get(TERM_FEATURE, 1.0) <= 0:
+        raise ValueError(
+            f"late_interaction: {TERM_FEATURE} {weights[TERM_FEATURE]!r}, expected a weight above "
+            "0, or none for a model without term matching"
+        )
+    return LateInteractionWeights(**weights)
 
 
 def _reference(query: str, text: str, logit: float, logit_fp32: float) -> ReferencePair:

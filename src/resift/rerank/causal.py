@@ -16,7 +16,8 @@ from resift.rerank.batching import padded_length
 from resift.rerank.causal_prompt import CausalPrompt
 from resift.rerank.causal_tokens import PromptTokens
 from resift.rerank.graph_checks import check_graphs
-from resift.rerank.models import Batch, Floats, Model, TokenStates, run
+from resift.rerank.graph_runs import TokenStates, run
+from resift.rerank.models import Batch, Floats, Model
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.text_tokens import TextTokens
 from resift.rerank.tokenization import TokenRow, load_tokenizer, pad

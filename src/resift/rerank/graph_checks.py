@@ -5,10 +5,11 @@ is refused when it is loaded. `verify` checks the numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact, Kind
-from resift.rerank.late_interaction import FEATURES
+from resift.rerank.late_interaction import FEATURES, TERM_FEATURE
 from resift.rerank.runtimes import Session, Shape
 
 NEXT_STATES = "next_states"
@@ -18,6 +19,7 @@ IDS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 CROSS_ATTENTION = frozenset(
     {"query_states", "query_mask", "query_own", "states", "attention_mask", "own", "logits"}
 )
+TERM_INPUTS = frozenset({"terms", "term_biases", "term_shares"})
 MAXSIM = frozenset({"query_states", "query_own", "states", "own"})
 CAUSAL = frozenset({"input_ids", "attention_mask", "past", "past_mask", "present_tokens"})
 REMEDY = "convert the checkpoint again with  resift convert"
@@ -29,6 +31,7 @@ def check_graphs(artifact: Artifact, sessions: Sequence[Session]) -> None:
     if checks := _TWO_SIDED.get(artifact.manifest.kind):
         for check, name, session in zip(checks, names, sessions, strict=False):
             check(name, session)
+        _check_term_inputs(artifact, names, sessions)
     elif artifact.manifest.kind == "causal":
         _check_causal(artifact, names, sessions)
     else:
@@ -54,6 +57,25 @@ def check_encoder(name: str, session: Session) -> None:
     """Raise `ArtifactError` if a graph is not an encoder that gives token states."""
     _check_inputs(name, session, IDS)
     _check_output(name, session, "states", 3)
+
+
+def check_term_graphs(
+    files: Sequence[Path], sessions: Sequence[Session], size: tuple[int, int]
+) -> None:
+    """Raise `ArtifactError` if graphs do not give a text's term states and a query's terms.
+
+    `size` is the number of a query's terms and the width of the word table.
+    """
+    (name, query_name), (encoder, query_terms) = map(str, files), sessions
+    _check_inputs(name, encoder, frozenset({"input_ids", "attention_mask", "table"}))
+    _check_output(name, encoder, "states", 3)
+    _check_inputs(query_name, query_terms, frozenset({"states", "table", "table_biases"}))
+    for output, axes in (("vectors", 2), ("biases", 1), ("shares", 1)):
+        _check_output(query_name, query_terms, output, axes)
+    _check_width(name, encoder, "states", size[1:])
+    _check_width(query_name, query_terms, "vectors", size)
+    if unknown := set(query_terms.outputs) - {"vectors", "biases", "shares"}:
+        raise ArtifactError(f"{query_name}: gives {', '.join(sorted(unknown))} as well; {REMEDY}")
 
 
 def _check_causal(artifact: Artifact, names: Sequence[str], sessions: Sequence[Session]) -> None:
@@ -85,15 +107,29 @@ def _check_states(name: str, session: Session) -> None:
 
 
 def _check_late_interaction(name: str, session: Session) -> None:
-    _check_inputs(name, session, CROSS_ATTENTION)
+    _check_inputs(name, session, CROSS_ATTENTION | TERM_INPUTS)
     _check_output(name, session, "means", 2)
     _check_output(name, session, "features", 2)
+    expected = (*FEATURES, TERM_FEATURE) if session.inputs >= TERM_INPUTS else FEATURES
     shape = session.outputs["features"]
-    if shape is not None and shape[-1] not in (None, len(FEATURES)):
+    if shape is not None and shape[-1] not in (None, len(expected)):
         raise ArtifactError(
-            f"{name}: gives {shape[-1]} features a pair, expected {len(FEATURES)}: "
-            f"{', '.join(FEATURES)}; use the resift that made it"
+            f"{name}: gives {shape[-1]} features a pair, expected {len(expected)}: "
+            f"{', '.join(expected)}; use the resift that made it"
         )
+
+
+def _check_term_inputs(
+    artifact: Artifact, names: Sequence[str], sessions: Sequence[Session]
+) -> None:
+    """Raise `ArtifactError` unless late interaction reads terms as the manifest says."""
+    if artifact.manifest.kind == "late_interaction":
+        reads_terms = sessions[1].inputs >= TERM_INPUTS
+        if reads_terms != bool(artifact.terms):
+            raise ArtifactError(
+                f"{names[1]}: reads {'' if reads_terms else 'no '}terms, and the manifest gives "
+                f"{'them no' if reads_terms else 'them a'} weight; {REMEDY}"
+            )
 
 
 def _check_cross_attention(name: str, session: Session) -> None:
@@ -119,6 +155,17 @@ def _check_output(name: str, session: Session, output: str, axes: int) -> None:
     if shape is not None and len(shape) != axes:
         raise ArtifactError(
             f"{name}: its {output} are {_format(shape)}, expected {axes} axes; {REMEDY}"
+        )
+
+
+def _check_width(name: str, session: Session, output: str, expected: tuple[int, ...]) -> None:
+    """Raise `ArtifactError` if the last sizes of an output are declared and others."""
+    shape = session.outputs[output]
+    sizes = () if shape is None else shape[-len(expected) :]
+    if any(size not in (None, wanted) for size, wanted in zip(sizes, expected, strict=False)):
+        raise ArtifactError(
+            f"{name}: its {output} are {_format(shape)}, expected {_format(expected)} at the end, "
+            f"as the word table has; {REMEDY}"
         )
 
 

@@ -6,31 +6,45 @@ directions and the cosine of the mean states. Training uses this definition in n
 runs it as a graph (`convert/late_interaction_graph.py`). Knows no runtime and no text.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 FEATURES = ("query_maxsim", "document_maxsim", "cosine")
+TERM_FEATURE = "terms"
+"""The fourth feature of models with term matching (`terms.py`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class LateInteractionWeights:
-    """Fitted on judged pairs: ``logit = bias + Σ weight × feature``, features in -1..1."""
+    """Fitted on judged pairs: ``logit = bias + Σ weight × feature``, features in -1..1.
+
+    `terms` is the weight of term matching, whose feature is 0 or more; 0 for a model without it.
+    """
 
     query_maxsim: float
     document_maxsim: float
     cosine: float
     bias: float
+    terms: float = 0.0
 
     def logits(self, features: Floats) -> Floats:
-        """Features ``(rows, 3)`` in the order of `FEATURES` → logits ``(rows,)``."""
+        """Features in the order of `FEATURES`, and terms → logits ``(rows,)``."""
         logits = np.full(len(features), self.bias, np.float32)
+        names = (*FEATURES, TERM_FEATURE) if self.terms else FEATURES
         # A product of matrices would sum in an order that depends on the number of rows.
-        for name, column in zip(FEATURES, features.T, strict=True):
+        for name, column in zip(names, features.T, strict=True):
             logits += np.float32(getattr(self, name)) * column
         return logits
+
+    def stored(self) -> dict[str, float]:
+        """The weights for a manifest. Without terms they are those that an older resift reads."""
+        values = asdict(self)
+        if not self.terms:
+            del values[TERM_FEATURE]
+        return values
 
 
 @dataclass(frozen=True, slots=True)

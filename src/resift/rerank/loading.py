@@ -7,6 +7,7 @@ from resift.rerank.graph_checks import check_graphs
 from resift.rerank.models import CrossEncoder, LateInteractionModel, Model
 from resift.rerank.multi_vector import load_multi_vector
 from resift.rerank.runtimes import open_session
+from resift.rerank.terms import TermEncoder
 from resift.rerank.tokenization import Tokens, load_tokenizer
 
 
@@ -27,10 +28,18 @@ def load_model(artifact: Artifact, runtime: str | None = None, threads: int = 0)
         return load_multi_vector(artifact, manifest.multi_vector, runtime, threads)
     if manifest.causal is not None:
         return load_causal(artifact, manifest.causal, runtime, threads)
-    tokens = Tokens(load_tokenizer(artifact.tokenizer), manifest.max_tokens)
+    tokenizer = load_tokenizer(artifact.tokenizer)
+    tokens = Tokens(tokenizer, manifest.max_tokens)
     sessions = [open_session(stage, runtime, threads) for stage in artifact.stages]
     check_graphs(artifact, sessions)
     if manifest.late_interaction is None:
         return CrossEncoder(tokens, *sessions, prompt=manifest.query_prompt)
     encoder, late, *cross_attention = sessions
-    return LateInteractionModel(tokens, encoder, late, manifest.late_interaction, *cross_attention)
+    terms = TermEncoder.open(artifact.terms, runtime, threads) if artifact.terms else None
+    if terms is not None and terms.count != tokenizer.get_vocab_size():
+        raise ArtifactError(
+            f"{artifact.folder}: a table of {terms.count} terms, its tokenizer has "
+            f"{tokenizer.get_vocab_size()}; copy the model again"
+        )
+    weights = manifest.late_interaction
+    return LateInteractionModel(tokens, encoder, late, weights, *cross_attention, terms=terms)

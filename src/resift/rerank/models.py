@@ -10,7 +10,7 @@ A stage passes `Batch.states` on to the next stage; those of the last stage are 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.artifact import Pooling
-from resift.rerank.batching import padded_length, padded_rows, schedule
+from resift.rerank.batching import padded_length, schedule
 from resift.rerank.graph_checks import NEXT_STATES
+from resift.rerank.graph_runs import TokenStates, readable, run, run_pairs, run_rows, stored
 from resift.rerank.late_interaction import (
     LateInteractionWeights,
     content_mask,
@@ -27,13 +28,11 @@ from resift.rerank.late_interaction import (
     unit,
 )
 from resift.rerank.runtimes import Session
+from resift.rerank.terms import TermEncoder
 from resift.rerank.text_tokens import TextTokens, Wanted
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, pad
 
 Floats = NDArray[np.float32]
-TokenStates = NDArray[Any]
-"""Token states, ``(..., tokens, layers * dim)``, int8 (the scales are in the model's files) or
-float16. Fresh states have the same type as precomputed ones, so both give the same logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +161,11 @@ class CrossEncoderStage:
 class TwoSidedModel(Model):
     """An encoder that reads query and document separately; documents can be precomputed."""
 
-    def __init__(self, tokens: Tokens, encoder: Session) -> None:
+    def __init__(self, tokens: Tokens, encoder: Session, terms: TermEncoder | None = None) -> None:
         super().__init__(tokens)
-        self._encoder = encoder
+        self._encoder, self._terms = encoder, terms
         self.runtime = encoder.runtime
-        probe = encode(encoder, tokens.single([""]))
+        probe = encode(encoder, tokens.single([""]), terms)
         self.state_bytes = probe.shape[-1] * probe.itemsize
         self.state_type = probe.dtype
 
@@ -181,11 +180,14 @@ class TwoSidedModel(Model):
     def document_states(
         self, texts: Sequence[str], tokens: Sequence[TextTokens]
     ) -> Iterator[tuple[int, TokenStates]]:
-        return encode_each(self._encoder, self._tokens.single(texts, tokens))
+        return encode_each(self._encoder, self._tokens.single(texts, tokens), self._terms)
 
 
 class LateInteractionModel(TwoSidedModel):
-    """An encoder, late interaction, and cross-attention layers if the model has them."""
+    """An encoder, late interaction, and cross-attention layers if the model has them.
+
+    With `terms`, the last columns of its token states are term states.
+    """
 
     def __init__(
         self,
@@ -194,15 +196,32 @@ class LateInteractionModel(TwoSidedModel):
         late: Session,
         weights: LateInteractionWeights,
         cross_attention: Session | None = None,
+        *,
+        terms: TermEncoder | None = None,
     ) -> None:
-        super().__init__(tokens, encoder)
-        self.stages = [LateInteractionStage(encoder, late, weights)]
+        super().__init__(tokens, encoder, terms)
+        self._weights = weights
+        self.stages = [LateInteractionStage(encoder, late, weights, terms)]
         if cross_attention is not None:
             self.stages = [*self.stages, CrossAttentionStage(cross_attention)]
 
     def query_states(self, query: TokenRow) -> TokenStates:
-        states: TokenStates = encode(self._encoder, [query])[0][: len(query.ids)]
+        states: TokenStates = encode(self._encoder, [query], self._terms)[0][: len(query.ids)]
         return states
+
+    def term_parts(self, query: str, texts: Sequence[str]) -> Floats:
+        """What term matching adds to the logit of each text, ``(texts,)``; 0 without it."""
+        parts = np.zeros(len(texts), np.float32)
+        if self._terms is not None:
+            terms = self._terms.of_query(self._tokens.whole_query(query))
+            beginnings = [part for part in self.tokens(texts, "beginning") if part is not None]
+            rows = self._tokens.single(texts, beginnings)
+            for group in schedule([len(row.ids) for row in rows]):
+                batch = self._terms.states(pad([rows[index] for index in group.rows]))
+                for index, states in zip(group.rows, batch, strict=True):
+                    exact = self._terms.exact(states[: len(rows[index].ids)])
+                    parts[index] = self._weights.terms * terms.feature(exact)
+        return parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +231,24 @@ class LateInteractionStage:
     encoder: Session
     late: Session
     weights: LateInteractionWeights
+    terms: TermEncoder | None = None
 
     def __call__(self, batch: Batch) -> tuple[Batch, Floats]:
-        states = encode(self.encoder, batch.rows) if batch.states is None else batch.states
-        feeds = cross_attention_feeds(_query_states(batch), states, batch.rows)
-        outputs = run_pairs(self.late, feeds)
+        states = batch.states
+        if states is None:
+            states = encode(self.encoder, batch.rows, self.terms)
+        outputs = self.compare(_query_states(batch), states, batch.rows)
         out = replace(batch, states=states, means=outputs["means"])
         return out, self.weights.logits(outputs["features"])
+
+    def compare(
+        self, queries: Sequence[TokenStates], states: TokenStates, rows: Sequence[TokenRow]
+    ) -> dict[str, NDArray[Any]]:
+        """The ``features`` and ``means`` of each row's query and document (`late_graph`)."""
+        feeds = cross_attention_feeds(queries, states, rows)
+        if self.terms is not None:
+            feeds |= self.terms.feeds([query[:, -self.terms.dim :] for query in queries])
+        return run_pairs(self.late, feeds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,28 +310,27 @@ class Encoder:
             yield indices, run(self._session, feeds, ["states"])["states"], feeds["attention_mask"]
 
 
-def encode(encoder: Session, rows: Sequence[TokenRow]) -> TokenStates:
-    """Token states of rows, ``(rows, positions, layers * dim)``, in their stored type."""
+def encode(
+    encoder: Session, rows: Sequence[TokenRow], terms: TermEncoder | None = None
+) -> TokenStates:
+    """Token states of rows, ``(rows, positions, layers * dim)``, in their stored type.
+
+    With `terms`, term states follow in each token's columns.
+    """
     name = "layers" if "layers" in encoder.outputs else "states"
-    return stored(run(encoder, pad(rows), [name])[name])
+    feeds = pad(rows)
+    states = stored(run(encoder, feeds, [name])[name])
+    return states if terms is None else np.concatenate([states, terms.states(feeds)], axis=2)
 
 
-def encode_each(encoder: Session, rows: Sequence[TokenRow]) -> Iterator[tuple[int, TokenStates]]:
+def encode_each(
+    encoder: Session, rows: Sequence[TokenRow], terms: TermEncoder | None = None
+) -> Iterator[tuple[int, TokenStates]]:
     """(index, token states) of each row without padding, in the order of batches."""
     for group in schedule([len(row.ids) for row in rows]):
-        batch = encode(encoder, [rows[index] for index in group.rows])
+        batch = encode(encoder, [rows[index] for index in group.rows], terms)
         for index, states in zip(group.rows, batch, strict=True):
             yield int(index), states[: len(rows[index].ids)].copy()
-
-
-def stored(states: TokenStates) -> TokenStates:
-    """States in their stored type: int8, or float16 for float32."""
-    return states if states.dtype == np.int8 else states.astype(np.float16)
-
-
-def readable(states: TokenStates) -> TokenStates:
-    """States in the type that a graph reads: int8, or float32 for float16."""
-    return states if states.dtype == np.int8 else states.astype(np.float32)
 
 
 def _query_states(batch: Batch) -> list[TokenStates]:
@@ -337,44 +366,3 @@ def cross_attention_feeds(
         "attention_mask": mask,
         "own": content_mask(mask).astype(np.int64),
     }
-
-
-def run_pairs(session: Session, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Run a graph that reads query and document; a single row runs as two equal ones.
-
-    ONNX Runtime sums a single row in another order, which changes the last bit of its logit.
-    """
-    return run(session, feeds, least_rows=2)
-
-
-def run_rows(session: Session, rows: Sequence[TokenRow]) -> dict[str, NDArray[Any]]:
-    """Pad rows and run them."""
-    return run(session, pad(rows))
-
-
-def run(
-    session: Session,
-    feeds: Mapping[str, NDArray[Any]],
-    outputs: Sequence[str] | None = None,
-    least_rows: int = 1,
-    shared: Collection[str] = (),
-) -> dict[str, NDArray[Any]]:
-    """Run a batch with those of `feeds` that the model reads; `outputs` None gives all outputs.
-
-    Rows are added, and left out again, so that a process sees few shapes (`padded_rows`) and a
-    batch has `least_rows`. Inputs in `shared` have no rows.
-    """
-    inputs = {name: feeds[name] for name in session.inputs}
-    rows = next(len(values) for name, values in inputs.items() if name not in shared)
-    if not (more := padded_rows(max(rows, least_rows)) - rows):
-        return session.run(inputs, outputs)
-    inputs = {
-        name: values if name in shared else _extended(values, more)
-        for name, values in inputs.items()
-    }
-    return {name: values[:rows] for name, values in session.run(inputs, outputs).items()}
-
-
-def _extended(values: NDArray[Any], more: int) -> NDArray[Any]:
-    """The rows, with the last one `more` times again."""
-    return np.concatenate([values, np.repeat(values[-1:], more, axis=0)])

@@ -15,16 +15,8 @@ from resift.errors import ArtifactError
 from resift.rerank.artifact import Artifact
 from resift.rerank.batching import padded_length
 from resift.rerank.graph_checks import check_graphs
-from resift.rerank.models import (
-    Batch,
-    Floats,
-    TokenStates,
-    TwoSidedModel,
-    encode,
-    readable,
-    run,
-    run_pairs,
-)
+from resift.rerank.graph_runs import TokenStates, readable, run, run_pairs
+from resift.rerank.models import Batch, Floats, TwoSidedModel, encode
 from resift.rerank.runtimes import Session, open_session
 from resift.rerank.token_vectors import TokenVectors
 from resift.rerank.tokenization import Ids, TokenRow, Tokens, load_tokenizer, pad

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.rerank.deadline import Deadline
-from resift.rerank.models import Model, TokenStates
+from resift.rerank.graph_runs import TokenStates
+from resift.rerank.models import Model
 from resift.rerank.text_tokens import TextTokens
 from resift.rerank.values import is_text
 from resift.types import Candidate, Precomputed

@@ -13,8 +13,8 @@ from resift.rerank.artifact import Exit
 from resift.rerank.batching import WAVE, padded_length, waves
 from resift.rerank.deadline import Deadline
 from resift.rerank.early_exit import EarlyExit, survivors
+from resift.rerank.graph_runs import TokenStates
 from resift.rerank.long_documents import by_turn, combine, prune_windows
-from resift.rerank.models import TokenStates
 from resift.rerank.state import CallState, DocumentState
 from resift.rerank.tokenization import TokenRow
 

@@ -21,6 +21,7 @@ from resift.cores import cores
 from resift.errors import InputError, MissingExtra, RuntimeFailure
 from resift.extras import require, without_telemetry
 from resift.rerank.native import first_line, lacks_memory, native
+from resift.rerank.openvino_graph import round_in_one_step, transpose_keys
 
 Arrays = Mapping[str, NDArray[Any]]
 Shape = tuple[int | None, ...] | None
@@ -67,7 +68,9 @@ class OpenVinoSession:
             options["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
         graph = core.read_model(str(model))
-        transpose_keys(graph)
+        ops = import_module("openvino.opset13")
+        transpose_keys(graph, ops)
+        round_in_one_step(graph, ops)
         compiled = core.compile_model(graph, "CPU", options)
         self.runtime = f"openvino {openvino.__version__.partition('-')[0]}"
         self.inputs = frozenset(port.get_any_name() for port in compiled.inputs)
@@ -93,27 +96,6 @@ def _openvino_shape(declared: Any) -> Shape:
     if declared.rank.is_dynamic:
         return None
     return tuple(None if size.is_dynamic else size.get_length() for size in declared)
-
-
-def transpose_keys(graph: Any) -> None:
-    """Let attention's matrix products in an OpenVINO graph read keys as rows.
-
-    The results are the same, 9 % faster, because a copy is saved. Our graphs transpose keys
-    ``(rows, tokens, heads, dim)`` into columns, as ONNX needs them.
-    """
-    ops = import_module("openvino.opset13")
-    for product in graph.get_ops():
-        if product.get_type_name() != "MatMul":
-            continue
-        columns = product.input_value(1).get_node()
-        if columns.get_type_name() != "Transpose" or product.get_attributes()["transpose_b"]:
-            continue
-        order = columns.input_value(1).get_node()
-        if order.get_type_name() == "Constant" and order.get_data().tolist() == [0, 2, 3, 1]:
-            rows = ops.transpose(columns.input_value(0), np.array([0, 2, 1, 3], np.int64))
-            replacement = ops.matmul(product.input_value(0), rows, False, True)
-            replacement.set_friendly_name(product.get_friendly_name())
-            product.output(0).replace(replacement.output(0))
 
 
 class OnnxRuntimeSession:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resift.rerank.cache_file import Score
 from resift.rerank.candidates import full_text, title_part
-from resift.rerank.models import TokenStates
+from resift.rerank.graph_runs import TokenStates
 from resift.rerank.precompute import EncodedDocument
 from resift.rerank.tokenization import TokenRow
 from resift.rerank.values import is_text

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from resift.errors import Overloaded, RerankerClosed, RuntimeFailure
 from resift.rerank.batching import TOKEN_BUDGET, fill, first_batch, full_batch, padded_length
 from resift.rerank.caches import StateCache
-from resift.rerank.models import Batch, Model, Stage, TokenStates
+from resift.rerank.graph_runs import TokenStates
+from resift.rerank.models import Batch, Model, Stage
 from resift.rerank.native import BackgroundThread, thread_failure
 from resift.rerank.precompute import EncodedDocument
 from resift.rerank.request import Request

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from resift.convert.late_interaction import Float32Model, late_arrays, read_shape, read_weights
 from resift.convert.layers import EncoderShape
+from resift.convert.terms import StoredTerms
 from resift.errors import MissingExtra, ModelError, ModelNotFound
 from resift.extras import require
 from resift.files import from_home
@@ -58,6 +59,8 @@ def open_base(name: str | Path) -> Float32Model:
         base_model=manifest.base_model,
         licence=manifest.licence,
         max_tokens=manifest.max_tokens,
+        terms=StoredTerms(artifact.folder) if artifact.terms else None,
+        term_weight=manifest.late_interaction.terms,
     )
 
 

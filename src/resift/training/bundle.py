@@ -70,6 +70,21 @@ def mined_sources(
     teacher: Path | None,
     judged: Path | None,
 ) -> list[Mined]:
+    """Mine every source of the recipe with `base`, or load it from `work`."""
+    work.mkdir(parents=True, exist_ok=True)
+    onnx.save(encoder_graph(base.weights, base.shape), str(work / "base.onnx"))
+    encoder = Encoder(base.tokens(), open_session(work / "base.onnx"))
+    return mined_with(recipe, encoder, teacher, pairs, work, judged)
+
+
+def mined_with(
+    recipe: Recipe,
+    encoder: Encoder,
+    teacher: Path | None,
+    pairs: Path,
+    work: Path,
+    judged: Path | None,
+) -> list[Mined]:
     """Mine every source of the recipe, or load it from `work` if its settings are the same."""
     work.mkdir(parents=True, exist_ok=True)
 
@@ -83,8 +98,6 @@ def mined_sources(
     if missing:
         collections = sorted(path for path in judged.iterdir() if path.is_dir()) if judged else []
         held_out = read_judged(collections)
-        onnx.save(encoder_graph(base.weights, base.shape), str(work / "base.onnx"))
-        encoder = Encoder(base.tokens(), open_session(work / "base.onnx"))
         embed = None if teacher is None else open_teacher(teacher)
     for spec in missing:
         file = pairs / f"{spec.name}.jsonl.gz"

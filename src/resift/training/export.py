@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resift.convert.exits import exit_bounds
-from resift.convert.late_interaction import STAGES, Float32Model, write_float32, write_int8
+from resift.convert.late_interaction import Float32Model, file_names, write_float32, write_int8
 from resift.rerank.artifact import (
     MANIFEST,
-    TOKENIZER,
     Manifest,
     ReferencePair,
     load_artifact,
@@ -53,29 +52,47 @@ def export(
     with tempfile.TemporaryDirectory() as temporary:
         folder, exact = Path(temporary) / "int8", Path(temporary) / "float32"
         write_float32(model, exact)
-        manifest = write_int8(model, exact, folder, _range_texts(sources), _range_pairs(sources))
-        int8, float32 = (load_model(load_artifact(path)) for path in (folder, exact))
-        held_out = [scores for source in sources for scores in dev_scores(int8, source)]
-        weight = fit_fusion(held_out) if fusion_weight is None else fusion_weight
-        feedback_weight = fit_feedback(held_out, weight) if weight else 0.0
-        trained = [scores for source in sources for scores in _train_scores(int8, source)]
-        gains = np.concatenate([scores.final - scores.early for scores in trained])
-        manifest = replace(
-            manifest,
-            fusion_weight=weight,
-            feedback_weight=feedback_weight,
-            calibration=fit_calibration(held_out, weight, feedback_weight),
-            exits=(exit_bounds(gains),),
-            reference=_references(int8, float32, sources),
-        )
+        manifest = write_int8(model, exact, folder, range_texts(sources), _range_pairs(sources))
+        manifest = fitted(manifest, folder, exact, sources, (fusion_weight, None))
         write_manifest(folder, manifest)
         out.mkdir(parents=True, exist_ok=True)
-        for name in (*STAGES, TOKENIZER, MANIFEST):
+        for name in (*file_names(model), MANIFEST):
             shutil.copy(folder / name, out / name)
     return manifest
 
 
-def _range_texts(sources: Sequence[Mined]) -> list[str]:
+def fitted(
+    manifest: Manifest,
+    folder: Path,
+    exact: Path,
+    sources: Sequence[Mined],
+    weights: tuple[float | None, float | None],
+) -> Manifest:
+    """The manifest of `folder` with what is fitted on held-out lists, and its exit's bounds.
+
+    `exact` is the model in float32, for the reference logits. `weights` are those of the first
+    stage and of feedback; None is fitted.
+    """
+    int8, float32 = (load_model(load_artifact(path)) for path in (folder, exact))
+    held_out = [scores for source in sources for scores in dev_scores(int8, source)]
+    weight, feedback_weight = weights
+    if weight is None:
+        weight = fit_fusion(held_out)
+    if feedback_weight is None:
+        feedback_weight = fit_feedback(held_out, weight) if weight else 0.0
+    trained = [scores for source in sources for scores in _train_scores(int8, source)]
+    gains = np.concatenate([scores.final - scores.early for scores in trained])
+    return replace(
+        manifest,
+        fusion_weight=weight,
+        feedback_weight=feedback_weight,
+        calibration=fit_calibration(held_out, weight, feedback_weight),
+        exits=(exit_bounds(gains),),
+        reference=_references(int8, float32, sources),
+    )
+
+
+def range_texts(sources: Sequence[Mined]) -> list[str]:
     """Queries and documents of every source, shuffled."""
     rng = np.random.default_rng(7)
     texts: list[str] = []

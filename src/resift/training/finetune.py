@@ -20,7 +20,7 @@ from resift.evaluation.collection import open_collection
 from resift.rerank.artifact import load_artifact
 from resift.rerank.catalogue import resolve
 from resift.rerank.loading import load_model
-from resift.rerank.models import Encoder, Model
+from resift.rerank.models import Encoder, LateInteractionModel, Model
 from resift.rerank.runtimes import open_session
 from resift.rerank.tokenization import Tokens
 from resift.training.base import open_base
@@ -28,7 +28,7 @@ from resift.training.export import dev_scores, export, score_list
 from resift.training.fit import mean_ndcg
 from resift.training.groups import Corpus
 from resift.training.loop import train
-from resift.training.mining import NONE, Mined, mine
+from resift.training.mining import NONE, Lists, Mined, mine
 from resift.training.network import Network
 from resift.training.pairs import TrainingSource, pair_source, read_pairs
 from resift.training.recipe import RECIPES, MiningSpec, Recipe, SourceSpec, read_recipe
@@ -104,7 +104,9 @@ def _train(
     recipe = _recipe(len(mined.train.queries), epochs)
     layers = base.cross_attention_layers or recipe.network.cross_attention_layers
     network = Network(base.weights, base.shape, layers)
-    corpus = Corpus.of(mined, base.tokens(), recipe.network, _base_logits(model, mined))
+    terms = _term_parts(model, mined, mined.train), _term_parts(model, mined, mined.dev)
+    logits = _base_logits(model, mined)
+    corpus = Corpus.of(mined, base.tokens(), recipe.network, logits, terms)
     train(network, [corpus], recipe, work)
     return network.arrays()
 
@@ -124,6 +126,16 @@ def _base_logits(model: Model, mined: Mined) -> NDArray[np.float32]:
         scores = score_list(model, *mined.list_texts(lists, row))
         logits[row, lists.documents[row] != NONE] = scores.final
     return logits
+
+
+def _term_parts(model: Model, mined: Mined, lists: Lists) -> NDArray[np.float32]:
+    """What term matching adds to the logits of the lists' candidates; 0 after a list's end."""
+    parts = np.zeros(lists.documents.shape, np.float32)
+    if isinstance(model, LateInteractionModel):
+        for row in range(len(lists.queries)):
+            query, texts = mined.list_texts(lists, row)
+            parts[row, lists.documents[row] != NONE] = model.term_parts(query, texts)
+    return parts
 
 
 def _quality(model: Model, mined: Mined) -> float:

@@ -43,7 +43,8 @@ class Groups:
 
     `present` is False after the end of a short list; `teacher` is NaN if unknown. `first_stage` is
     BM25's score, standardised over the whole list, in every second group, and 0 in the others,
-    since a model is used with and without first-stage scores.
+    since a model is used with and without first-stage scores. `terms` is what term matching adds to
+    a logit; it is not trained.
     """
 
     queries: TokenBatch
@@ -51,6 +52,7 @@ class Groups:
     labels: Tensor
     teacher: Tensor
     first_stage: Tensor
+    terms: Tensor
     present: Tensor
 
 
@@ -58,7 +60,8 @@ class Groups:
 class Corpus:
     """A source with token ids of all queries and texts, truncated.
 
-    `teacher` and `first_stage` are scores of the training lists' candidates.
+    `teacher` and `first_stage` are scores of the training lists' candidates. `terms` is what term
+    matching adds to the logits of the training lists' and the held-out lists' candidates.
     """
 
     mined: Mined
@@ -66,16 +69,29 @@ class Corpus:
     documents: list[Ids]
     teacher: Floats
     first_stage: Floats
+    terms: tuple[Floats, Floats]
 
     @classmethod
-    def of(cls, mined: Mined, tokens: Tokens, limits: NetworkSpec, teacher: Floats) -> "Corpus":
+    def of(
+        cls,
+        mined: Mined,
+        tokens: Tokens,
+        limits: NetworkSpec,
+        teacher: Floats,
+        terms: tuple[Floats, Floats] | None = None,
+    ) -> "Corpus":
         return cls(
             mined,
             _token_ids(tokens, mined.query_texts, limits.query_tokens),
             _token_ids(tokens, mined.texts, limits.document_tokens),
             teacher,
             _first_stage(mined.train),
+            (_zeros(mined.train), _zeros(mined.dev)) if terms is None else terms,
         )
+
+
+def _zeros(lists: Lists) -> Floats:
+    return np.zeros(lists.documents.shape, np.float32)
 
 
 class Batches:
@@ -124,7 +140,7 @@ def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int)
     shape = (len(picked), width)
     labels, present = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     teacher = np.full(shape, np.nan, np.float32)
-    first_stage = np.zeros(shape, np.float32)
+    first_stage, terms = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     documents: list[tuple[int, Ids]] = []
     queries = []
     for group, (corpus, row, columns) in enumerate(picked):
@@ -133,12 +149,13 @@ def collate(picked: Sequence[tuple[Corpus, int, NDArray[np.int64]]], width: int)
         labels[group, :size] = lists.relevant[row, columns]
         present[group, :size] = True
         teacher[group, :size] = corpus.teacher[row, columns]
+        terms[group, :size] = corpus.terms[0][row, columns]
         if group % 2:
             first_stage[group, :size] = corpus.first_stage[row, columns]
         queries.append(corpus.queries[int(lists.queries[row])])
         for column, document in enumerate(lists.documents[row, columns]):
             documents.append((group * width + column, corpus.documents[int(document)]))
-    tensors = (torch.from_numpy(array) for array in (labels, teacher, first_stage, present))
+    tensors = (torch.from_numpy(x) for x in (labels, teacher, first_stage, terms, present))
     return Groups(pad(queries), tuple(_chunks(documents, width)), *tensors)
 
 

@@ -45,7 +45,7 @@ def score(network: Network, groups: Groups) -> GroupLogits:
         early, final = network.logits(queries, states, chunk.rows, network.encode(chunk.rows))
         for index, values in enumerate((final, early)):
             flat[index] = flat[index].index_put((chunk.indices,), values.float())
-    return GroupLogits(*(values.view(shape) for values in flat))
+    return GroupLogits(*(values.view(shape) + groups.terms for values in flat))
 
 
 def loss(scored: GroupLogits, groups: Groups, spec: LossSpec) -> Tensor:
@@ -123,4 +123,5 @@ def dev_logits(
             states = tuple(layer[repeated] for layer in q)
             logits = network.logits(query.select(repeated), states, rows, network.encode(rows))
             early[indices], final[indices] = (values.double().numpy() for values in logits)
-    return early, final
+    terms = corpus.terms[1][row][lists.documents[row] != NONE]
+    return early + terms, final + terms
